@@ -1,0 +1,1 @@
+"""A real two-node Kubernetes cluster on one machine, from package registries alone."""

@@ -1,0 +1,5 @@
+module zerotrust.lab/opa
+
+go 1.26.0
+
+require github.com/open-policy-agent/opa v1.22.2

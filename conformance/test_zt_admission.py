@@ -1,0 +1,23 @@
+"""Level 3: admission control of workloads."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.zt_each("privileged")
+def test_privileged_is_rejected(zt_admission, check):
+    """A privileged container is rejected by a policy, and only because it is privileged."""
+    zt_admission.verify(check)
+
+
+@pytest.mark.zt_each("run-as-root")
+def test_root_is_rejected(zt_admission, check):
+    """A container that may run as root is rejected by a policy, and only because of that."""
+    zt_admission.verify(check)
+
+
+@pytest.mark.zt_each("image-from-elsewhere")
+def test_image_from_elsewhere_is_rejected(zt_admission, check):
+    """An image from another registry is rejected by a policy, and only because of that."""
+    zt_admission.verify(check)

@@ -1,0 +1,35 @@
+"""Level 1: network policies isolate workloads."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.zt_each("canaries")
+def test_policies_are_enforced(zt_network, check):
+    """A sealed canary is not reached, an open one is, between all nodes that the run uses."""
+    zt_network.verify(check)
+
+
+@pytest.mark.zt_each("denied-across-namespaces")
+def test_denied_across_namespaces(zt_network, check):
+    """What nothing allows between two namespaces is denied."""
+    zt_network.verify(check)
+
+
+@pytest.mark.zt_each("denied-within-namespace")
+def test_denied_within_namespace(zt_network, check):
+    """What nothing allows within a namespace is denied."""
+    zt_network.verify(check)
+
+
+@pytest.mark.zt_each("allowed")
+def test_allowed(zt_network, check):
+    """What the intent allows works."""
+    zt_network.verify(check)
+
+
+@pytest.mark.zt_each("dns")
+def test_dns(zt_network, check):
+    """Every workload can resolve names, over UDP and TCP."""
+    zt_network.verify(check)

@@ -1,0 +1,488 @@
+"""The probe agent: one file, standard library only, Python 3.9 or later.
+
+It answers on the ports of the workload it stands for, and makes the connections it is told to
+make. It never concludes anything: it reports what it saw. Started in the pod's own command with
+one argument, a JSON object {"ports": [[number, protocol], ...]}; the key it proves itself with is
+in the environment (ZT_KEY). Requests come over an abstract Unix socket from an exec in the pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import errno
+import hashlib
+import hmac
+import json
+import os
+import socket
+import ssl
+import struct
+import sys
+import time
+import typing
+
+Json = typing.Dict[str, typing.Any]
+Address = typing.Tuple[str, int]
+KEY = os.environ.get("ZT_KEY", "").encode()
+POD = os.environ.get("ZT_POD", "")
+# Named after the pod: pods in a node's own network share one space of such names.
+SOCKET = "\0zerotrust-" + POD
+MAX_REQUEST = 32 * 1024 * 1024
+MAX_READ = 65536
+LINE = 200
+PACE = 2000
+listening: dict[str, object] = {}
+failed_ports: dict[str, str] = {}
+
+
+def proof(nonce: bytes) -> bytes:
+    """The answer that only the pod with this key can give to a nonce."""
+    return hmac.new(KEY, nonce, hashlib.sha256).hexdigest().encode()
+
+
+def answer(line: bytes) -> bytes:
+    """Reply to one line of a client: the proof for 'ZT1 nonce', nothing for anything else."""
+    words = line.split()
+    if len(words) == 2 and words[0] == b"ZT1" and len(words[1]) <= 128:
+        return b"ZT1 " + proof(words[1]) + b" " + POD.encode() + b"\n"
+    return b""
+
+
+# -- the server's side
+
+
+async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        line = await asyncio.wait_for(reader.readline(), 5)
+        reply = answer(line[:LINE])
+        if reply:
+            writer.write(reply)
+            await writer.drain()
+    except (OSError, asyncio.TimeoutError, ValueError, asyncio.LimitOverrunError):
+        pass
+    finally:
+        writer.close()
+
+
+class UdpServer(asyncio.DatagramProtocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = typing.cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, address: Address) -> None:
+        reply = answer(data[:LINE])
+        if reply:
+            self.transport.sendto(reply, address)
+
+
+async def listen(number: int, protocol: str) -> None:
+    """Listen on a port once; remembers why if it cannot."""
+    name = "%d/%s" % (number, protocol)
+    if name in listening:
+        return
+    try:
+        if protocol == "UDP":
+            loop = asyncio.get_running_loop()
+            listening[name], _ = await loop.create_datagram_endpoint(
+                UdpServer, local_addr=("0.0.0.0", number)
+            )
+        else:
+            listening[name] = await asyncio.start_server(
+                serve_client, "0.0.0.0", number, limit=1024, backlog=1024
+            )
+        failed_ports.pop(name, None)
+    except OSError as error:
+        failed_ports[name] = os.strerror(error.errno) if error.errno else str(error)
+
+
+# -- the client's side
+
+
+def say(error: OSError) -> str:
+    return errno.errorcode.get(error.errno, str(error.errno)) if error.errno else str(error)
+
+
+def classify(error: OSError) -> str:
+    """A connect error as a word: refused, unreachable (with the errno), or failed here."""
+    if error.errno == errno.ECONNREFUSED:
+        return "refused"
+    if error.errno in (errno.ECONNRESET, errno.ECONNABORTED):
+        return "reset"
+    if error.errno == errno.ETIMEDOUT:
+        return "timeout"
+    if error.errno in (
+        errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.EHOSTDOWN,
+        errno.EPROTO, errno.ENOPROTOOPT,
+    ):  # fmt: skip
+        return "unreachable"
+    return "failed"
+
+
+async def connect(sock: socket.socket, request: Json) -> bool:
+    """Connect within the time-out; False if no answer came.
+
+    When time is up the kernel is asked: a busy agent may come late to a connection that was made
+    in time, and must not report it as dropped.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        await asyncio.wait_for(
+            loop.sock_connect(sock, (request["ip"], request["port"])), request["timeout"]
+        )
+    except asyncio.TimeoutError:
+        try:
+            sock.getpeername()
+        except OSError:
+            return False
+    return True
+
+
+async def exchange(sock: socket.socket, request: Json, out: Json) -> None:
+    """Send, then read until the reply is complete, the peer is done, or time is up."""
+    loop = asyncio.get_running_loop()
+    deadline = time.monotonic() + float(request.get("read_timeout") or request["timeout"])
+    payload = request.get("send", "").encode("latin-1")
+    until = request.get("until", "").encode("latin-1")
+    limit = min(request.get("read", 4096), MAX_READ)
+    data = b""
+    out["end"] = "silent"
+    try:
+        if payload:
+            left = max(0.05, deadline - time.monotonic())
+            await asyncio.wait_for(loop.sock_sendall(sock, payload), left)
+            out["sent"] = len(payload)
+        while len(data) < limit:
+            left = deadline - time.monotonic()
+            if data and left <= 0:
+                return
+            chunk = await asyncio.wait_for(loop.sock_recv(sock, limit - len(data)), max(0.05, left))
+            if not chunk:
+                out["end"] = "closed"
+                return
+            data += chunk
+            if until and until in data:
+                out["end"] = "complete"
+                return
+        out["end"] = "limit"
+    except asyncio.TimeoutError:
+        out["end"] = "silent"
+    finally:
+        # Whatever ends the exchange, what came before it counts.
+        out["data"] = data.decode("latin-1")
+
+
+async def probe_tcp(request: Json) -> Json:
+    """Connect, send, read. Reports how far it came: stage connect or exchange, then the end."""
+    started = time.monotonic()
+    out: Json = {"stage": "connect", "end": "failed", "sent": 0, "data": ""}
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        if not await connect(sock, request):
+            out["end"] = "timeout"
+            return out
+        out["stage"] = "exchange"
+        out["connected_ms"] = round((time.monotonic() - started) * 1000, 1)
+        await exchange(sock, request, out)
+    except OSError as error:
+        out["end"] = classify(error)
+        out["errno"] = say(error)
+    finally:
+        out["ms"] = round((time.monotonic() - started) * 1000, 1)
+        sock.close()
+    return out
+
+
+class UdpClient(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data: bytes, address: Address) -> None:
+        if not self.done.done():
+            self.done.set_result(data)
+
+    def error_received(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+async def udp_exchange(ip: str, port: int, payload: bytes, timeout: float) -> bytes:
+    loop = asyncio.get_running_loop()
+    transport, client = await loop.create_datagram_endpoint(UdpClient, remote_addr=(ip, port))
+    try:
+        # A lost datagram must not look like a denial: send again within the time-out.
+        for _ in range(3):
+            transport.sendto(payload)
+            try:
+                return await asyncio.wait_for(asyncio.shield(client.done), timeout / 3)
+            except asyncio.TimeoutError:
+                continue
+        raise asyncio.TimeoutError
+    finally:
+        if not client.done.done():
+            client.done.cancel()
+        transport.close()
+
+
+async def probe_udp(request: Json) -> Json:
+    started = time.monotonic()
+    out: Json = {"stage": "connect", "end": "failed", "data": ""}
+    try:
+        data = await udp_exchange(
+            request["ip"], request["port"], request.get("send", "").encode("latin-1"),
+            request["timeout"],
+        )  # fmt: skip
+        out.update(stage="exchange", end="complete", data=data[:MAX_READ].decode("latin-1"))
+    except asyncio.TimeoutError:
+        out["end"] = "timeout"
+    except OSError as error:
+        out["end"] = classify(error)
+        out["errno"] = say(error)
+    out["ms"] = round((time.monotonic() - started) * 1000, 1)
+    return out
+
+
+def nameserver() -> str:
+    with open("/etc/resolv.conf") as lines:
+        for line in lines:
+            words = line.split()
+            if len(words) > 1 and words[0] == "nameserver":
+                return words[1]
+    raise OSError("no nameserver in /etc/resolv.conf")
+
+
+def qualify(name: str) -> str:
+    """Complete 'service.namespace.svc' with the cluster's domain, as the search list tells it."""
+    if not name.endswith(".svc"):
+        return name
+    with open("/etc/resolv.conf") as lines:
+        for line in lines:
+            words = line.split()
+            if words and words[0] == "search":
+                for word in words[1:]:
+                    if word.startswith("svc."):
+                        return name + word[3:]
+    return name + ".cluster.local"
+
+
+def dns_query(name: str, ident: int) -> bytes:
+    labels = b"".join(bytes([len(part)]) + part for part in name.rstrip(".").encode().split(b"."))
+    return struct.pack(">HHHHHH", ident, 0x0100, 1, 0, 0, 0) + labels + b"\0\0\1\0\1"
+
+
+def skip_name(data: bytes, at: int) -> int:
+    while True:
+        size = data[at]
+        if size & 0xC0 == 0xC0:
+            return at + 2
+        at += 1 + size
+        if size == 0:
+            return at
+
+
+def dns_answer(data: bytes, ident: int) -> tuple[int, list[str]]:
+    """Return (rcode, IPv4 addresses) of a reply, or raise ValueError if it is not one."""
+    try:
+        got, flags, questions, answers = struct.unpack(">HHHH", data[:8])
+        if got != ident or not flags & 0x8000:
+            raise ValueError("not the reply to this query")
+        at = 12
+        for _ in range(questions):
+            at = skip_name(data, at) + 4
+        addresses = []
+        for _ in range(answers):
+            at = skip_name(data, at)
+            kind, _, _, size = struct.unpack(">HHIH", data[at : at + 10])
+            at += 10
+            if at + size > len(data):
+                raise ValueError("cut off within an answer")
+            if kind == 1 and size == 4:
+                addresses.append(socket.inet_ntoa(data[at : at + 4]))
+            at += size
+        return flags & 15, addresses
+    except (IndexError, struct.error) as error:
+        raise ValueError("malformed reply") from error
+
+
+async def probe_dns(request: Json) -> Json:
+    """Ask for an A record over UDP or TCP, without the resolver library and its retries."""
+    started = time.monotonic()
+    out: Json = {"stage": "connect", "end": "failed"}
+    try:
+        server = request.get("ip") or nameserver()
+        out["server"] = server
+        ident = int.from_bytes(os.urandom(2), "big")
+        query = dns_query(qualify(request["name"]), ident)
+        if request["protocol"] == "UDP":
+            data = await udp_exchange(server, 53, query, request["timeout"])
+        else:
+            data = await dns_over_tcp(server, query, request["timeout"])
+        rcode, addresses = dns_answer(data, ident)
+        out.update(stage="exchange", end="complete", rcode=rcode, addresses=addresses)
+    except asyncio.TimeoutError:
+        out["end"] = "timeout"
+    except asyncio.IncompleteReadError:
+        out.update(stage="exchange", end="closed")
+    except ValueError as error:
+        out.update(stage="exchange", end="malformed", errno=str(error))
+    except OSError as error:
+        out["end"] = classify(error)
+        out["errno"] = say(error)
+    out["ms"] = round((time.monotonic() - started) * 1000, 1)
+    return out
+
+
+async def dns_over_tcp(server: str, query: bytes, timeout: float) -> bytes:
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection(server, 53)
+        try:
+            writer.write(struct.pack(">H", len(query)) + query)
+            size = struct.unpack(">H", await reader.readexactly(2))[0]
+            return await reader.readexactly(size)
+        finally:
+            writer.close()
+
+    return await asyncio.wait_for(ask(), timeout)
+
+
+def tls_context(request: Json) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    if request.get("ca"):
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=request["ca"])
+    else:
+        context.verify_mode = ssl.CERT_NONE
+    if request.get("alpn"):
+        context.set_alpn_protocols(request["alpn"])
+    return context
+
+
+def probe_tls(request: Json) -> Json:
+    """Handshake without a client certificate, then read before anything is written.
+
+    Under TLS 1.3 a server that demands a certificate refuses only after the client's handshake
+    is done, so its alert arrives with the first read. Writing first would race with it.
+    """
+    started = time.monotonic()
+    out: Json = {"stage": "connect", "end": "failed"}
+    raw = None
+    try:
+        raw = socket.create_connection((request["ip"], request["port"]), request["timeout"])
+        out["stage"] = "handshake"
+        raw.settimeout(request["timeout"])
+        with tls_context(request).wrap_socket(
+            raw, server_hostname=request.get("sni"), do_handshake_on_connect=False
+        ) as tls:
+            tls.do_handshake()
+            raw = None
+            out["stage"] = "exchange"
+            out["version"] = tls.version()
+            out["cipher"] = (tls.cipher() or ("",))[0]
+            out["alpn"] = tls.selected_alpn_protocol()
+            out["certificate"] = ssl.DER_cert_to_PEM_cert(tls.getpeercert(True) or b"")
+            out["data"] = ""
+            data = tls.recv(1024)
+            out["end"] = "data" if data else "closed"
+            out["data"] = data.decode("latin-1")
+    except socket.timeout:
+        out["end"] = "silent" if out["stage"] != "connect" else "timeout"
+    except ssl.SSLCertVerificationError as error:
+        out["end"] = "unverified"
+        out["alert"] = error.verify_message
+    except ssl.SSLError as error:
+        out["end"] = "alert"
+        out["alert"] = error.reason or str(error)
+    except OSError as error:
+        out["end"] = classify(error)
+        out["errno"] = say(error)
+    finally:
+        if raw is not None:
+            raw.close()
+    out["ms"] = round((time.monotonic() - started) * 1000, 1)
+    return out
+
+
+# -- requests
+
+
+async def run_one(request: Json, pool: concurrent.futures.Executor) -> Json:
+    kind = request["kind"]
+    try:
+        if kind == "tcp":
+            return await probe_tcp(request)
+        if kind == "udp":
+            return await probe_udp(request)
+        if kind == "dns":
+            return await probe_dns(request)
+        if kind == "tls":
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(pool, probe_tls, request)
+        return {"stage": "none", "end": "failed", "errno": "unknown kind %r" % kind}
+    except Exception as error:  # one bad probe must not lose the whole batch
+        return {"stage": "none", "end": "failed", "errno": "%s: %s" % (type(error).__name__, error)}
+
+
+async def run_batch(probes: list[Json]) -> list[Json]:
+    """Start all probes at once, but no more than PACE a second, and wait for all of them."""
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        tasks = []
+        for index, request in enumerate(probes):
+            if index and index % (PACE // 10) == 0:
+                await asyncio.sleep(0.1)
+            tasks.append(asyncio.ensure_future(run_one(request, pool)))
+        return await asyncio.gather(*tasks)
+
+
+async def handle(request: Json) -> Json:
+    for number, protocol in request.get("listen", []):
+        await listen(number, protocol)
+    started = time.time()
+    results = await run_batch(request.get("probes", []))
+    return {
+        "v": 1,
+        "nonce": request["nonce"],
+        "pod": POD,
+        "kubernetes": os.environ.get("KUBERNETES_SERVICE_HOST", ""),
+        "proof": proof(request["nonce"].encode()).decode(),
+        "listening": sorted(listening),
+        "failed_ports": failed_ports,
+        "started": started,
+        "took": round(time.time() - started, 3),
+        "results": results,
+    }
+
+
+async def serve_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        data = await reader.read(MAX_REQUEST)
+        while not reader.at_eof():
+            data += await reader.read(MAX_REQUEST)
+            if len(data) > MAX_REQUEST:
+                raise ValueError("request too large")
+        writer.write(json.dumps(await handle(json.loads(data))).encode())
+        await writer.drain()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        # No reply at all would look like a cut stream; say what was wrong.
+        writer.write(
+            json.dumps({"v": 1, "error": "%s: %s" % (type(error).__name__, error)}).encode()
+        )
+    finally:
+        writer.close()
+
+
+async def main() -> None:
+    for number, protocol in json.loads(sys.argv[1])["ports"]:
+        await listen(number, protocol)
+    control = socket.socket(socket.AF_UNIX)
+    control.bind(SOCKET)
+    server = await asyncio.start_unix_server(serve_request, sock=control, limit=MAX_REQUEST)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        pass

@@ -1,0 +1,103 @@
+"""Every kind of check that follows from an intent, by the name that ``zt_each`` markers use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pytest_zerotrust.admission.pairs import PairCheck, pair_checks
+from pytest_zerotrust.core.intent import Intent
+from pytest_zerotrust.mesh.checks import CallCheck, PortCheck, call_checks, port_checks
+from pytest_zerotrust.network.checks import (
+    CanaryCheck,
+    DnsCheck,
+    FlowCheck,
+    allowed_checks,
+    denied_checks,
+    dns_checks,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NothingToCheck:
+    """Stands where the intent gives a control no subject; it ends as 'not applicable'."""
+
+    control: str
+    why: str
+
+    @property
+    def id(self) -> str:
+        """The stable id of the check, also its test id."""
+        return f"{self.control}-not-declared"
+
+
+Check = FlowCheck | DnsCheck | CanaryCheck | PortCheck | CallCheck | PairCheck | NothingToCheck
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of checks: its control, how they follow from an intent, and why there may be none."""
+
+    control: str
+    make: Callable[[Intent], Iterable[Check]]
+    why_none: str
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "canaries": Kind(control="ZT-NET-000", make=lambda intent: [CanaryCheck()], why_none=""),
+        "denied-across-namespaces": Kind(
+            control="ZT-NET-001",
+            make=lambda intent: denied_checks(intent, across=True),
+            why_none="the intent declares no workloads in different namespaces",
+        ),
+        "denied-within-namespace": Kind(
+            control="ZT-NET-002",
+            make=lambda intent: denied_checks(intent, across=False),
+            why_none="the intent leaves no flow within a namespace undeclared",
+        ),
+        "allowed": Kind(
+            control="ZT-NET-003", make=allowed_checks, why_none="the intent declares no flows"
+        ),
+        "dns": Kind(
+            control="ZT-NET-004", make=dns_checks, why_none="the intent declares no workloads"
+        ),
+        "plaintext": Kind(
+            control="ZT-MSH-001",
+            make=lambda intent: port_checks(intent, "ZT-MSH-001"),
+            why_none="the intent declares no mesh, or no meshed workload with a TCP port",
+        ),
+        "identity": Kind(
+            control="ZT-MSH-002",
+            make=lambda intent: port_checks(intent, "ZT-MSH-002"),
+            why_none="the intent declares no mesh, or no meshed workload with a TCP port",
+        ),
+        "mesh-call": Kind(
+            control="ZT-MSH-003",
+            make=call_checks,
+            why_none="the intent declares no mesh, or no flow from a meshed workload",
+        ),
+        "privileged": Kind(
+            control="ZT-ADM-001",
+            make=lambda intent: pair_checks(intent, "ZT-ADM-001"),
+            why_none="the intent declares no admission",
+        ),
+        "run-as-root": Kind(
+            control="ZT-ADM-002",
+            make=lambda intent: pair_checks(intent, "ZT-ADM-002"),
+            why_none="the intent declares no admission",
+        ),
+        "image-from-elsewhere": Kind(
+            control="ZT-ADM-003",
+            make=lambda intent: pair_checks(intent, "ZT-ADM-003"),
+            why_none="the intent declares no admission",
+        ),
+    }
+)
+
+
+def checks_of(kind: str, intent: Intent) -> list[Check]:
+    """All checks of a kind, in a stable order; never empty."""
+    found = list(KINDS[kind].make(intent))
+    return found or [NothingToCheck(control=KINDS[kind].control, why=KINDS[kind].why_none)]

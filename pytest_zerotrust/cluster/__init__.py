@@ -1,0 +1,1 @@
+"""Connection, identity, permissions, objects, exec: the only place that talks to an API server."""

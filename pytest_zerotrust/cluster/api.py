@@ -1,0 +1,224 @@
+"""Plain REST calls to the API server, with a time-out on every call and JSON in and out.
+
+A bare keep-alive HTTP client is used instead of typed models: unknown fields pass through, nothing
+is retried behind our back, and a dry run costs a fraction of the time.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from pytest_zerotrust.cluster.connection import Connection
+from pytest_zerotrust.errors import ZeroTrustError
+
+TIMEOUT = (5.0, 30.0)
+"""Connect and read time-out of a call, in seconds."""
+
+_THROTTLED_TRIES = 5
+_MAX_RETRY_AFTER = 10.0
+
+
+class ApiUnreachable(ZeroTrustError):
+    """No answer from the API server: refused, timed out, TLS failed."""
+
+
+class ApiFailure(ZeroTrustError):
+    """The API server answered with an error. ``status`` is the HTTP status code."""
+
+    def __init__(self, response: Response, action: str) -> None:
+        super().__init__(f"{action}: {response.status} {response.message}")
+        self.status = response.status
+        self.response = response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """One answer of the API server: HTTP status, JSON body, texts of the Warning headers."""
+
+    status: int
+    body: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """True for a 2xx status."""
+        return 200 <= self.status < 300
+
+    @property
+    def message(self) -> str:
+        """The server's own words, of a Status object."""
+        return str(self.body.get("message", ""))
+
+
+class _Adapter(HTTPAdapter):
+    """Sends the server name that the kubeconfig demands, which need not be the host's."""
+
+    def __init__(self, server_name: str | None) -> None:
+        self._server_name = server_name
+        super().__init__(max_retries=0, pool_connections=2, pool_maxsize=4)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        if self._server_name:
+            kwargs["server_hostname"] = self._server_name
+            kwargs["assert_hostname"] = self._server_name
+        super().init_poolmanager(*args, **kwargs)
+
+
+class Api:
+    """Calls to one API server. Safe to share between threads; each thread has its own session."""
+
+    def __init__(self, connection: Connection, *, user_agent: str = "pytest-zerotrust") -> None:
+        self.connection = connection
+        self._user_agent = user_agent
+        self._local = threading.local()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> Response:
+        """Send one request and return the answer, whatever its status.
+
+        Waits and tries again on 429 (which the server sends before it does anything).
+        Raises ApiUnreachable if there is no answer.
+        """
+        for attempt in range(_THROTTLED_TRIES):
+            response = self._send(method, path, params, body, content_type)
+            if response.status != 429 or attempt == _THROTTLED_TRIES - 1:
+                break
+            try:
+                wait = float(response.headers.get("Retry-After", "1"))
+            except ValueError:
+                wait = 1.0
+            # Written so that nan, which compares with nothing, is no time to sleep.
+            time.sleep(min(wait, _MAX_RETRY_AFTER) if wait >= 0.1 else 0.1)
+        return response
+
+    def get(self, path: str, **params: str) -> Mapping[str, Any]:
+        """GET and return the object. Raises ApiFailure for any status but 2xx."""
+        return self._checked("GET", path, params=params)
+
+    def create(self, path: str, body: Mapping[str, Any], **params: str) -> Mapping[str, Any]:
+        """POST and return the created object. Raises ApiFailure."""
+        return self._checked("POST", path, params=params, body=body)
+
+    def delete_collection(self, path: str, selector: str) -> None:
+        """Delete every object under ``path`` that the label selector selects, at once."""
+        self._checked(
+            "DELETE",
+            path,
+            params={"labelSelector": selector},
+            body={
+                "kind": "DeleteOptions",
+                "apiVersion": "v1",
+                "gracePeriodSeconds": 0,
+                "propagationPolicy": "Background",
+            },
+        )
+
+    def delete(self, path: str) -> None:
+        """Delete one object. An object that is already gone is no error."""
+        response = self.request("DELETE", path, body={"kind": "DeleteOptions", "apiVersion": "v1"})
+        if not response.ok and response.status != 404:
+            raise ApiFailure(response, f"DELETE {path}")
+
+    def _checked(self, method: str, path: str, **kwargs: Any) -> Mapping[str, Any]:
+        response = self.request(method, path, **kwargs)
+        if not response.ok:
+            raise ApiFailure(response, f"{method} {path}")
+        return response.body
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+        content_type: str,
+    ) -> Response:
+        headers = {"Accept": "application/json", "User-Agent": self._user_agent}
+        authorization = self.connection.authorization()
+        if authorization:
+            headers["Authorization"] = authorization
+        data = None
+        if body is not None:
+            headers["Content-Type"] = content_type
+            data = json.dumps(body).encode()
+        try:
+            raw = self._session().request(
+                method,
+                self.connection.server + path,
+                params=dict(params or {}),
+                data=data,
+                headers=headers,
+                timeout=TIMEOUT,
+                allow_redirects=False,
+            )
+            content = raw.content
+        except requests.RequestException as error:
+            raise ApiUnreachable(f"{self.connection.server}: {_plain(error)}") from error
+        try:
+            parsed = json.loads(content) if content else {}
+        except ValueError:
+            parsed = {"message": content[:500].decode("utf-8", "replace")}
+        return Response(
+            status=raw.status_code,
+            body=parsed if isinstance(parsed, dict) else {"value": parsed},
+            warnings=_warnings(raw),
+            headers=dict(raw.headers),
+        )
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            # The environment must not choose credentials (netrc) or trust for us.
+            session.trust_env = False
+            connection = self.connection
+            proxies = (
+                {"https": connection.proxy, "http": connection.proxy}
+                if connection.proxy
+                else requests.utils.get_environ_proxies(connection.server)
+            )
+            session.proxies.update(proxies)
+            session.verify = (connection.ca_file or True) if connection.verify else False
+            session.cert = connection.client_cert
+            session.mount("https://", _Adapter(connection.tls_server_name))
+            self._local.session = session
+        return session
+
+
+def _warnings(raw: requests.Response) -> tuple[str, ...]:
+    """The texts of all Warning headers (RFC 7234: 299 - "text")."""
+    values: list[str] = raw.raw.headers.getlist("Warning") if raw.raw is not None else []
+    texts = []
+    for value in values:
+        _, _, text = value.partition('"')
+        texts.append(text.rpartition('"')[0].replace('\\"', '"'))
+    return tuple(texts)
+
+
+def _plain(error: Exception) -> str:
+    """The innermost cause of a nested library error, in one line."""
+    cause: BaseException = error
+    while True:
+        inner = getattr(cause, "reason", None) or cause.__cause__ or cause.__context__
+        if not inner and cause.args and isinstance(cause.args[0], BaseException):
+            inner = cause.args[0]
+        if not isinstance(inner, BaseException) or inner is cause:
+            break
+        cause = inner
+    return " ".join(str(cause).split())[:300] or type(cause).__name__

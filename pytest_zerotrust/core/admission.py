@@ -1,0 +1,224 @@
+"""Who answered a request to create something: a policy engine (which?), or something else.
+
+Only the shape of the answer counts, never the words of a policy's own message. The shapes come
+from the sources of the API server and of the engines: Pod Security admission, Gatekeeper,
+ValidatingAdmissionPolicy, Kyverno, OPA. Kyverno's is known from its published source only and was
+not seen live ("signature only, not proven live").
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_zerotrust.core.verdict import Verdict
+
+
+class Answer(enum.Enum):
+    """Kinds of answers to a create request."""
+
+    ADMITTED = "admitted"
+    POD_SECURITY = "pod-security"
+    GATEKEEPER = "gatekeeper"
+    VALIDATING_ADMISSION_POLICY = "validating-admission-policy"
+    KYVERNO = "kyverno"
+    OPA = "opa"
+    OTHER_WEBHOOK = "other webhook"
+    QUOTA = "quota"
+    LIMIT_RANGE = "limit range"
+    RBAC = "RBAC"
+    INVALID = "invalid object"
+    NAMESPACE = "namespace missing or going"
+    SERVICE_ACCOUNT = "service account missing"
+    WEBHOOK_UNAVAILABLE = "webhook unavailable"
+    DRY_RUN_UNSUPPORTED = "dry run unsupported"
+    CONFLICT = "conflict"
+    THROTTLED = "throttled"
+    UNKNOWN = "unknown"
+
+
+POLICY_ENGINES = frozenset(
+    {
+        Answer.POD_SECURITY,
+        Answer.GATEKEEPER,
+        Answer.VALIDATING_ADMISSION_POLICY,
+        Answer.KYVERNO,
+        Answer.OPA,
+        Answer.OTHER_WEBHOOK,
+    }
+)
+"""Answers that come from a policy. A webhook that we do not know by name is one as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """Who answered. ``policies`` are the names that the engine gives (constraint, policy,
+    Pod Security level), ``webhook`` the webhook's name if one denied."""
+
+    answer: Answer
+    policies: tuple[str, ...] = ()
+    webhook: str = ""
+    status: int = 0
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        named = f" [{', '.join(self.policies)}]" if self.policies else ""
+        hook = f" by webhook {self.webhook}" if self.webhook else ""
+        return f"{self.answer.value}{named}{hook} (HTTP {self.status})"
+
+
+_DENIED_BY_WEBHOOK = re.compile(
+    r'^admission webhook "(?P<hook>[^"]+)" denied the request(?::\s*(?P<text>.*)|\s+without.*)$',
+    re.DOTALL,
+)
+_POD_SECURITY = re.compile(
+    r'^[a-z]+(?:\.[a-z.-]+)? "[^"\n]*" is forbidden: violates PodSecurity "(?P<level>[^"]+)": '
+)
+_VAP = re.compile(
+    r'^[a-z]+(?:\.[a-z.-]+)? "[^"\n]*" is forbidden: '
+    r"ValidatingAdmissionPolicy '(?P<policy>[^']+)'"
+    r"(?: with binding '(?P<binding>[^']+)')? denied request"
+)
+# The default, and what a policy may set (its spec.validations.reason).
+_VAP_STATUSES = frozenset({401, 403, 413, 422})
+_KYVERNO = re.compile(r"was blocked due to the following policies\s*\n+(?P<policies>.*)", re.DOTALL)
+_CONSTRAINT = re.compile(r"^\[(?P<name>[^\]\s]+)\] ", re.MULTILINE)
+
+# Order matters: each is tried on answers that no policy engine gave.
+_OTHERS: tuple[tuple[Answer, frozenset[int], re.Pattern[str]], ...] = (
+    (Answer.WEBHOOK_UNAVAILABLE, frozenset({500}), re.compile(r"failed calling webhook ")),
+    (Answer.DRY_RUN_UNSUPPORTED, frozenset({400}), re.compile(r"does not support dry run")),
+    (Answer.DRY_RUN_UNSUPPORTED, frozenset({400}), re.compile(r"dryRun is not supported")),
+    (
+        Answer.QUOTA,
+        frozenset({403}),
+        re.compile(
+            r" is forbidden: (exceeded quota|failed quota|status unknown for quota|"
+            r"insufficient quota)"
+        ),
+    ),
+    (Answer.RBAC, frozenset({401, 403}), re.compile(r' is forbidden: User "[^"]*" cannot ')),
+    (
+        Answer.SERVICE_ACCOUNT,
+        frozenset({403}),
+        re.compile(r"error looking up service account "),
+    ),
+    (Answer.NAMESPACE, frozenset({403, 409}), re.compile(r"because it is being terminated")),
+    (Answer.NAMESPACE, frozenset({404}), re.compile(r'^namespaces "[^"]*" not found')),
+    (
+        Answer.LIMIT_RANGE,
+        frozenset({403}),
+        re.compile(r" is forbidden: \[?(maximum|minimum|max limit to request)", re.IGNORECASE),
+    ),
+)
+
+
+def attribute(status: int, body: Mapping[str, Any], warnings: Sequence[str] = ()) -> Attribution:
+    """Read one answer of the API server."""
+    message = str(body.get("message", ""))
+    found = _who(status, message)
+    return Attribution(
+        answer=found[0],
+        policies=found[1],
+        webhook=found[2],
+        status=status,
+        message=message,
+        warnings=tuple(warnings),
+    )
+
+
+def _who(status: int, message: str) -> tuple[Answer, tuple[str, ...], str]:
+    if 200 <= status < 300:
+        return Answer.ADMITTED, (), ""
+    webhook = _DENIED_BY_WEBHOOK.match(message)
+    if webhook and (status >= 500 or status == 429):
+        # A webhook that answers with an error of its own has not judged the object.
+        return Answer.WEBHOOK_UNAVAILABLE, (), webhook["hook"]
+    if webhook:
+        return _which_webhook(webhook["hook"], webhook["text"] or "")
+    security = _POD_SECURITY.match(message)
+    if security and status == 403:
+        return Answer.POD_SECURITY, (security["level"],), ""
+    policy = _VAP.match(message)
+    if policy and status in _VAP_STATUSES:
+        names = tuple(name for name in (policy["policy"], policy["binding"]) if name)
+        return Answer.VALIDATING_ADMISSION_POLICY, names, ""
+    for answer, statuses, pattern in _OTHERS:
+        if status in statuses and pattern.search(message):
+            return answer, (), ""
+    plain = {409: Answer.CONFLICT, 422: Answer.INVALID, 429: Answer.THROTTLED, 401: Answer.RBAC}
+    if status == 400 and ("decoding" in message or "cannot be handled" in message):
+        return Answer.INVALID, (), ""
+    return plain.get(status, Answer.UNKNOWN), (), ""
+
+
+def _which_webhook(hook: str, text: str) -> tuple[Answer, tuple[str, ...], str]:
+    if hook.endswith(".gatekeeper.sh"):
+        names = tuple(dict.fromkeys(_CONSTRAINT.findall(text)))
+        # Every constraint names itself; a refusal without a name is the engine's own trouble.
+        return (Answer.GATEKEEPER if names else Answer.UNKNOWN), names, hook
+    if "kyverno.svc" in hook:
+        blocked = _KYVERNO.search(text)
+        policies = re.findall(r"^(\S+):$", blocked["policies"], re.MULTILINE) if blocked else []
+        return Answer.KYVERNO, tuple(policies), hook
+    if hook.endswith(".openpolicyagent.org") or hook == "openpolicyagent.org":
+        return Answer.OPA, (), hook
+    return Answer.OTHER_WEBHOOK, (), hook
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairFacts:
+    """A minimal pair: two pods that differ in exactly the tested field, and their answers.
+
+    ``neutralised``: the bad pod was admitted, but the server took the bad field out of it.
+    """
+
+    good: Attribution
+    bad: Attribution
+    neutralised: bool = False
+    engine: str = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """A verdict on a pair, the machine-readable reason, and the same in words."""
+
+    verdict: Verdict
+    reason: str
+    text: str
+
+
+def judge_pair(facts: PairFacts) -> Conclusion:
+    """Was the bad pod rejected by a policy engine, because of the one field in which it differs?"""
+    good, bad = facts.good, facts.bad
+    if good.answer is not Answer.ADMITTED:
+        return Conclusion(
+            Verdict.INCONCLUSIVE,
+            "compliant-twin-rejected",
+            f"the compliant twin was not admitted either: {good}",
+        )
+    if bad.answer is Answer.ADMITTED:
+        if facts.neutralised:
+            return Conclusion(
+                Verdict.INCONCLUSIVE,
+                "neutralised",
+                "it was admitted after a mutation that took the bad field out",
+            )
+        return Conclusion(Verdict.VIOLATED, "", "was ADMITTED, expected REJECTED")
+    if bad.answer not in POLICY_ENGINES:
+        return Conclusion(
+            Verdict.INCONCLUSIVE,
+            "not-a-policy",
+            f"was turned away, but not by a policy: {bad}",
+        )
+    if facts.engine not in ("any", bad.answer.value):
+        return Conclusion(
+            Verdict.INCONCLUSIVE,
+            "masked",
+            f"was rejected by {bad}, which masks the engine under test ({facts.engine})",
+        )
+    return Conclusion(Verdict.HOLDS, "", f"is rejected by {bad}")

@@ -1,0 +1,19 @@
+"""What was left behind by a run, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanupReport:
+    """What was left behind (``Kind namespace/name``), errors on the way, and how to delete it."""
+
+    left: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """True if nothing of the run is left, and that was seen, not hoped."""
+        return not self.left and not self.errors

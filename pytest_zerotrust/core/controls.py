@@ -1,0 +1,117 @@
+"""The controls: requirements with a stable id, a level of the maturity model and a remedy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """One requirement. ``level`` is the rung of the maturity ladder (1 to 4) it belongs to."""
+
+    id: str
+    title: str
+    level: int
+    severity: str
+    remedy: str
+
+
+_ALL = (
+    Control(
+        id="ZT-NET-000",
+        title="the cluster enforces NetworkPolicy at all",
+        level=1,
+        severity="critical",
+        remedy="Install a CNI that enforces NetworkPolicy, "
+        "and see that its agent runs on every node.",
+    ),
+    Control(
+        id="ZT-NET-001",
+        title="traffic between namespaces that nothing allows is denied",
+        level=1,
+        severity="critical",
+        remedy="Add a default-deny NetworkPolicy (ingress and egress) to the target's namespace.",
+    ),
+    Control(
+        id="ZT-NET-002",
+        title="traffic within a namespace that nothing allows is denied",
+        level=1,
+        severity="high",
+        remedy="Select the target with a policy that lists its callers; "
+        "a default-deny policy covers the rest.",
+    ),
+    Control(
+        id="ZT-NET-003",
+        title="every allowed flow works",
+        level=1,
+        severity="high",
+        remedy="A flow needs both halves: egress at its source and ingress at its target.",
+    ),
+    Control(
+        id="ZT-NET-004",
+        title="name resolution works for every workload",
+        level=1,
+        severity="high",
+        remedy="Allow egress to the cluster DNS on port 53, UDP and TCP.",
+    ),
+    Control(
+        id="ZT-MSH-001",
+        title="plaintext to a meshed workload is refused by its proxy",
+        level=2,
+        severity="critical",
+        remedy="Set PeerAuthentication to STRICT for the mesh, and remove weaker ones "
+        "for namespaces, workloads and ports.",
+    ),
+    Control(
+        id="ZT-MSH-002",
+        title="a meshed workload demands a client certificate and proves its SPIFFE identity",
+        level=2,
+        severity="critical",
+        remedy="See that the workload runs a sidecar and that mutual TLS is STRICT on its port.",
+    ),
+    Control(
+        id="ZT-MSH-003",
+        title="an allowed call works from inside the mesh",
+        level=2,
+        severity="high",
+        remedy="See that both proxies are ready and that network policies let them "
+        "reach each other and istiod.",
+    ),
+    Control(
+        id="ZT-ADM-001",
+        title="privileged containers are rejected",
+        level=3,
+        severity="critical",
+        remedy="Apply the rule to containers, initContainers and ephemeralContainers alike.",
+    ),
+    Control(
+        id="ZT-ADM-002",
+        title="containers that may run as root are rejected",
+        level=3,
+        severity="high",
+        remedy="Require runAsNonRoot: true for containers and initContainers, "
+        "on the container or else on the pod.",
+    ),
+    Control(
+        id="ZT-ADM-003",
+        title="images from other registries are rejected",
+        level=3,
+        severity="high",
+        remedy="Compare the image of containers, initContainers and ephemeralContainers with the "
+        "registry prefix, its closing slash included.",
+    ),
+)
+
+CONTROLS = MappingProxyType({control.id: control for control in _ALL})
+"""Every control by its id."""
+
+LEVELS = MappingProxyType(
+    {
+        1: "network policies isolate workloads",
+        2: "mutual TLS between services",
+        3: "admission control of workloads",
+        4: "identity-aware, least privilege, audited",
+    }
+)
+"""The rungs of the maturity ladder above level 0, which is: nothing."""

@@ -1,0 +1,57 @@
+"""The engines of all layers over one connection, made at first use in each process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_zerotrust.admission.engine import AdmissionEngine
+from pytest_zerotrust.cluster.api import Api
+from pytest_zerotrust.cluster.connection import open_connection
+from pytest_zerotrust.errors import Inconclusive
+from pytest_zerotrust.fleet.fleet import Fleet
+from pytest_zerotrust.fleet.manifests import own_pod_security
+from pytest_zerotrust.mesh.engine import MeshEngine
+from pytest_zerotrust.network.engine import NetworkEngine
+from pytest_zerotrust.preflight import image_of
+
+if TYPE_CHECKING:
+    from pytest_zerotrust.session import ZeroTrustSession
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """What the fixtures ask."""
+
+    api: Api
+    fleet: Fleet
+    network: NetworkEngine
+    mesh: MeshEngine
+    admission: AdmissionEngine | None
+
+
+def connect(session: ZeroTrustSession) -> Engines:
+    """Open a connection of this process. Raises Inconclusive if the run has no cluster."""
+    settings, intent, run = session.settings, session.intent, session.run
+    if settings.cluster is None or run is None:
+        raise Inconclusive(
+            "no cluster was named for this run: give --kubeconfig FILE. Where that option belongs "
+            "to the project itself, pytest-xdist also needs --zt-intent FILE or --zt-conformance"
+        )
+    api = Api(open_connection(settings.cluster), user_agent=f"pytest-zerotrust/{run.id}")
+    fleet = Fleet(
+        api,
+        run,
+        intent.probe,
+        image_of(settings, intent),
+        allowed_namespaces=(*intent.namespaces, *settings.namespaces),
+        pod_security=own_pod_security(intent.mesh),
+    )
+    live = dict(session.live)
+    return Engines(
+        api=api,
+        fleet=fleet,
+        network=NetworkEngine(fleet, dict(intent.workloads), live),
+        mesh=MeshEngine(fleet, intent, live),
+        admission=AdmissionEngine(api, run, intent.admission) if intent.admission else None,
+    )

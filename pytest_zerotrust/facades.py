@@ -1,0 +1,176 @@
+"""What the fixtures give to a test: sentences about workloads, and checks of the shipped suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_zerotrust.checks import Check, NothingToCheck
+from pytest_zerotrust.core.intent import Flow, Port, Workload
+from pytest_zerotrust.core.reachability import Expected
+from pytest_zerotrust.core.verdict import Result, Verdict
+from pytest_zerotrust.errors import Inconclusive, ZeroTrustError
+from pytest_zerotrust.outcome import OPEN_SENTENCES, conclude
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_zerotrust.network.checks import FlowCheck
+    from pytest_zerotrust.session import ZeroTrustSession
+
+
+class _Facade:
+    """What all facades share: a session, and the test that the verdicts belong to."""
+
+    def __init__(self, session: ZeroTrustSession, item: pytest.Item) -> None:
+        self._session = session
+        self._item = item
+
+    def verify(self, check: Check) -> Result:
+        """Verify one check of the shipped suite.
+
+        Returns its result if the control holds. Raises Violation or Inconclusive otherwise, and
+        skips where the intent gives the control no subject.
+        """
+        __tracebackhide__ = True
+        if isinstance(check, NothingToCheck):
+            result = Result(
+                control=check.control,
+                subject="not-declared",
+                verdict=Verdict.NOT_APPLICABLE,
+                reason="not-declared",
+                headline=f"{check.control}: {check.why}",
+            )
+        else:
+            result = _guarded(lambda: self._result(check), check)
+        conclude(self._item, result)
+        return result
+
+    def _result(self, check: Check) -> Result:
+        raise NotImplementedError
+
+
+def _guarded(work: Callable[[], Result], check: Check) -> Result:
+    """Run ``work``; what goes wrong on the way is inconclusive, never a verdict."""
+    try:
+        return work()
+    except (ZeroTrustError, OSError) as error:
+        return Result(
+            control=check.control,
+            subject=check.id,
+            verdict=Verdict.INCONCLUSIVE,
+            reason="not-observed",
+            headline=f"{check.id} not tested: {error}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """``expect(source)``, waiting to hear what the source reaches or cannot reach."""
+
+    network: Network
+    source: Workload
+
+    def reaches(self, target: Workload, port: int, protocol: str = "TCP") -> Result:
+        """The source must get an answer from the target's listener on ``port``."""
+        __tracebackhide__ = True
+        return self.network.expect_flow(self, target, Port(port, protocol), Expected.ALLOWED)
+
+    def cannot_reach(self, target: Workload, port: int, protocol: str = "TCP") -> Result:
+        """The source must be kept from the target's port, by nothing but a control."""
+        __tracebackhide__ = True
+        return self.network.expect_flow(self, target, Port(port, protocol), Expected.DENIED)
+
+
+class Network(_Facade):
+    """The fixture ``zt_network``."""
+
+    def workload(self, namespace: str, **labels: str) -> Workload:
+        """Name a workload by its namespace and labels: ``workload("production", app="api")``.
+
+        The namespace must be one in which probe pods may be placed (intent file or
+        ``--zt-namespace``). Labels whose names are no Python names go in as ``**{"a/b": "c"}``.
+        """
+        if not labels:
+            raise Inconclusive("workload() needs at least one label, like app='api'")
+        for workload in self._session.intent.workloads.values():
+            if workload.namespace == namespace and workload.labels == labels:
+                return workload
+        # With an equals sign, which no name in an intent file can have.
+        words = ",".join(f"{k}={v}" for k, v in sorted(labels.items()))
+        return Workload(key=f"{namespace}/{words}", namespace=namespace, labels=labels)
+
+    def expect(self, source: Workload) -> Sentence:
+        """Begin a sentence about a source; a test that does not end it does not pass."""
+        self._item.stash.setdefault(OPEN_SENTENCES, []).append(source.name)
+        return Sentence(self, source)
+
+    def expect_flow(
+        self, sentence: Sentence, target: Workload, port: Port, expected: Expected
+    ) -> Result:
+        """Verify a single flow by pod IP; see ``Sentence``."""
+        __tracebackhide__ = True
+        from pytest_zerotrust.network.checks import FlowCheck, Via
+
+        open_sentences = self._item.stash[OPEN_SENTENCES]
+        if sentence.source.name in open_sentences:
+            open_sentences.remove(sentence.source.name)
+        flow = Flow(sentence.source.key, target.key, target.port(port.number, port.protocol))
+        check = FlowCheck(control="custom", flow=flow, via=Via.POD_IP, expected=expected)
+        result = _guarded(lambda: self._custom(check, sentence.source, target), check)
+        conclude(self._item, result)
+        return result
+
+    def _custom(self, check: FlowCheck, *ends: Workload) -> Result:
+        from pytest_zerotrust.network.custom import with_workloads
+
+        return with_workloads(self._session.engines.network, ends, check)
+
+    def _result(self, check: Check) -> Result:
+        from pytest_zerotrust.network.checks import CanaryCheck, DnsCheck, FlowCheck
+        from pytest_zerotrust.network.judge import Judge
+
+        if not isinstance(check, (CanaryCheck, DnsCheck, FlowCheck)):
+            raise Inconclusive(f"{check.id} is no network check")
+        engine = self._session.engines.network
+        judge = Judge(engine, engine.snapshot(check, self._session.network_demand))
+        if isinstance(check, FlowCheck):
+            return judge.flow(check)
+        return judge.dns(check) if isinstance(check, DnsCheck) else judge.canaries(check)
+
+
+class Mesh(_Facade):
+    """The fixture ``zt_mesh``."""
+
+    def _result(self, check: Check) -> Result:
+        from pytest_zerotrust.mesh.checks import CallCheck, PortCheck
+        from pytest_zerotrust.mesh.judge import judge_call, judge_port
+        from pytest_zerotrust.network.checks import Via, flow_check
+        from pytest_zerotrust.network.judge import Judge
+
+        if not isinstance(check, (CallCheck, PortCheck)):
+            raise Inconclusive(f"{check.id} is no mesh check")
+        engines = self._session.engines
+        snapshot = engines.mesh.snapshot(check, self._session.mesh_demand)
+        if isinstance(check, PortCheck):
+            return judge_port(engines.mesh, snapshot, check)
+
+        def network() -> Result:
+            plain = flow_check(self._session.intent, check.flow, Via.POD_IP)
+            demand = self._session.network_demand
+            return Judge(engines.network, engines.network.snapshot(plain, demand)).flow(plain)
+
+        return judge_call(engines.mesh, snapshot, check, network)
+
+
+class Admission(_Facade):
+    """The fixture ``zt_admission``."""
+
+    def _result(self, check: Check) -> Result:
+        from pytest_zerotrust.admission.pairs import PairCheck
+
+        engine = self._session.engines.admission
+        if engine is None or not isinstance(check, PairCheck):
+            raise Inconclusive(f"{check.id} is no admission check of this intent")
+        return engine.verify(check)

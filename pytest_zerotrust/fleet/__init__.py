@@ -1,0 +1,1 @@
+"""Probe pods: planned, created once per run, asked in batches, deleted by the controller."""

@@ -1,0 +1,103 @@
+"""The exact rights that a run needs, for asking the API server and for the shipped RBAC file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pytest_zerotrust.cluster.access import Right
+from pytest_zerotrust.core.intent import Intent
+from pytest_zerotrust.fleet.manifests import own_namespace_labels
+
+_NETWORKING = "networking.k8s.io"
+
+
+def fleet_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> list[Right]:
+    """Everything that the probe pods of this intent need, namespace by namespace.
+
+    ``more_namespaces`` are those of ``--zt-namespace``.
+    """
+    own = intent.probe.namespace
+    rights = [Right(own, _NETWORKING, "networkpolicies", verb) for verb in _MADE]
+    for namespace in dict.fromkeys((*intent.namespaces, *more_namespaces, own)):
+        rights += [Right(namespace, "", "pods", verb) for verb in _MADE]
+        rights += [Right(namespace, "", "pods/exec", verb) for verb in ("create", "get")]
+        rights += [Right(namespace, "", "services", verb) for verb in (*_MADE, "get")]
+    rights += [Right("", "", "namespaces", "get")]
+    if intent.mesh is not None:
+        rights += [
+            Right(namespace, "", "configmaps", "get")
+            for namespace in sorted({w.namespace for w in intent.workloads.values() if w.meshed})
+        ]
+    if intent.admission is not None:
+        rights += [
+            Right(namespace, "", "pods", "create") for namespace in intent.admission.namespaces
+        ]
+    return sorted(set(rights))
+
+
+def own_namespace_rights() -> list[Right]:
+    """What is needed besides if our own namespace does not exist yet."""
+    return [Right("", "", "namespaces", verb) for verb in ("create", "delete")]
+
+
+_MADE = ("create", "list", "deletecollection")
+
+
+def as_rbac(rights: Iterable[Right], *, subject: str, own_namespace: str, pod_security: str) -> str:
+    """Render rights as RBAC manifests (YAML text) for a ServiceAccount ``subject`` that lives in
+    our own namespace: a Role for each namespace and a ClusterRole for what is cluster-wide.
+    ``pod_security`` is the Pod Security level that our namespace enforces."""
+    import yaml
+
+    documents: list[dict[str, object]] = [
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": own_namespace, "labels": own_namespace_labels(pod_security)},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": subject, "namespace": own_namespace},
+        },
+    ]
+    by_namespace: dict[str, list[Right]] = {}
+    for right in sorted(set(rights)):
+        by_namespace.setdefault(right.namespace, []).append(right)
+    for namespace, group in by_namespace.items():
+        kind = "Role" if namespace else "ClusterRole"
+        meta = {"name": subject, **({"namespace": namespace} if namespace else {})}
+        documents.append(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": kind,
+                "metadata": meta,
+                "rules": _rules(group),
+            }
+        )
+        documents.append(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": f"{kind}Binding",
+                "metadata": meta,
+                "roleRef": {
+                    "apiGroup": "rbac.authorization.k8s.io",
+                    "kind": kind,
+                    "name": subject,
+                },
+                "subjects": [
+                    {"kind": "ServiceAccount", "name": subject, "namespace": own_namespace}
+                ],
+            }
+        )
+    return "---\n".join(yaml.safe_dump(d, sort_keys=False) for d in documents)
+
+
+def _rules(rights: Iterable[Right]) -> list[dict[str, list[str]]]:
+    verbs: dict[tuple[str, str], list[str]] = {}
+    for right in rights:
+        verbs.setdefault((right.group, right.resource), []).append(right.verb)
+    return [
+        {"apiGroups": [group], "resources": [resource], "verbs": sorted(listed)}
+        for (group, resource), listed in verbs.items()
+    ]

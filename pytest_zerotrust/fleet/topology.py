@@ -1,0 +1,67 @@
+"""What each probe pod is like: a twin for a workload, canaries for a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pytest_zerotrust.cluster.discovery import LiveWorkload
+from pytest_zerotrust.core.intent import Workload
+from pytest_zerotrust.fleet.plan import CANARY_PORT, PodSpec, Role, twin_labels
+from pytest_zerotrust.fleet.run import Run
+
+
+def twin(run: Run, workload: Workload, live: LiveWorkload) -> PodSpec:
+    """The plain twin of a workload (outside the mesh)."""
+    return PodSpec(
+        name=run.name("twin", workload.namespace, workload.key),
+        namespace=workload.namespace,
+        role=Role.TWIN,
+        subject=workload.key,
+        labels=twin_labels(live.labels),
+        service_account=live.service_account,
+        ports=workload.ports,
+        port_names=live.port_names,
+        near=live.nodes[0] if live.nodes else None,
+        refusal=refusal(live),
+    )
+
+
+def refusal(live: LiveWorkload) -> str:
+    """Why no probe pod may carry this workload's labels, if so."""
+    if not live.adopter:
+        return ""
+    return (
+        f"{live.adopter} would adopt a probe pod with the labels of this workload, and delete it "
+        f"or one of its own"
+    )
+
+
+def canary(run: Run, own_namespace: str, node: str) -> PodSpec:
+    """The open canary of a node."""
+    return PodSpec(
+        name=run.name("canary", node),
+        namespace=own_namespace,
+        role=Role.CANARY,
+        subject=f"canary on {node}",
+        ports=(CANARY_PORT,),
+        node=node,
+    )
+
+
+def sealed(run: Run, own_namespace: str, node: str) -> PodSpec:
+    """The sealed canary of a node."""
+    return PodSpec(
+        name=run.name("sealed", node),
+        namespace=own_namespace,
+        role=Role.SEALED,
+        subject=f"sealed canary on {node}",
+        ports=(CANARY_PORT,),
+        node=node,
+    )
+
+
+def canaries(run: Run, own_namespace: str, nodes: Iterable[str]) -> list[PodSpec]:
+    """Open and sealed canaries of all these nodes."""
+    return [
+        make(run, own_namespace, node) for node in sorted(set(nodes)) for make in (canary, sealed)
+    ]

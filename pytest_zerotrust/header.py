@@ -1,0 +1,32 @@
+"""What is shown before the first object is made."""
+
+from __future__ import annotations
+
+from pytest_zerotrust.cluster.access import Identity
+from pytest_zerotrust.core.intent import Intent
+from pytest_zerotrust.fleet.run import Run
+from pytest_zerotrust.settings import Settings
+
+
+def header_lines(settings: Settings, intent: Intent, identity: Identity, run: Run) -> list[str]:
+    """Cluster, user, run id; namespaces, image and number of the probe pods."""
+    image = settings.probe_image or intent.probe.image or "none"
+    where = ", ".join(dict.fromkeys((*intent.namespaces, *settings.namespaces)))
+    twins = len(intent.workloads)
+    callers = {f.source for f in intent.flows if intent.workloads[f.source].meshed}
+    meshed = len(callers) if intent.mesh is not None else 0
+    node = 3 if intent.mesh is not None and intent.mesh.node_vantage else 2
+    lines = [
+        f"zerotrust: run {run.id}, server {identity.server}, Kubernetes {identity.server_version}",
+        f"zerotrust: context {identity.context} ({settings.cluster_source}), "
+        f"user {identity.username}",
+        f"zerotrust: intent {intent.source}",
+        f"zerotrust: probe pods: {twins + meshed} in {where or 'no namespace of yours'}, {node} "
+        f"for each node they land on in {intent.probe.namespace}; at most "
+        f"{intent.probe.max_pods}; image {image}",
+    ]
+    if not intent.workloads:
+        lines.append(
+            "zerotrust: the intent names no workloads: whether yours are isolated stays unproven"
+        )
+    return lines

@@ -1,0 +1,1 @@
+"""Level 1: who can reach whom, shown by twins of the workloads that try it."""

@@ -1,0 +1,88 @@
+"""The network checks that follow from an intent, with ids that are the same everywhere."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pytest_zerotrust.core.intent import Flow, Intent
+from pytest_zerotrust.core.reachability import Expected
+
+
+class Via(enum.Enum):
+    """By which address the target is reached."""
+
+    POD_IP = "pod-ip"
+    SERVICE_IP = "service-ip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowCheck:
+    """One flow, one way to the target, and what the intent says about it."""
+
+    control: str
+    flow: Flow
+    via: Via
+    expected: Expected
+
+    @property
+    def id(self) -> str:
+        """The stable id of the check, also its test id."""
+        return f"{self.control}-{self.subject}"
+
+    @property
+    def subject(self) -> str:
+        """The flow in words that fit into a test id."""
+        return f"{self.flow.source}->{self.flow.target}:{self.flow.port}-{self.via.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsCheck:
+    """Name resolution of one workload."""
+
+    workload: str
+
+    control = "ZT-NET-004"
+
+    @property
+    def id(self) -> str:
+        """The stable id of the check, also its test id."""
+        return f"{self.control}-{self.workload}"
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryCheck:
+    """Whether policies are enforced at all, between the nodes that the run uses."""
+
+    control = "ZT-NET-000"
+    id = "ZT-NET-000-canaries"
+
+
+def flow_check(intent: Intent, flow: Flow, via: Via) -> FlowCheck:
+    """The check of one flow as the intent has it: allowed if declared, denied otherwise."""
+    if intent.allows(flow.source, flow.target, flow.port):
+        return FlowCheck(control="ZT-NET-003", flow=flow, via=via, expected=Expected.ALLOWED)
+    control = "ZT-NET-001" if intent.crosses_namespaces(flow) else "ZT-NET-002"
+    return FlowCheck(control=control, flow=flow, via=via, expected=Expected.DENIED)
+
+
+def denied_checks(intent: Intent, *, across: bool) -> Iterator[FlowCheck]:
+    """Checks of all flows that nothing allows: between namespaces, or within one."""
+    for flow in intent.denied_flows():
+        if intent.crosses_namespaces(flow) is across:
+            for via in Via:
+                yield flow_check(intent, flow, via)
+
+
+def allowed_checks(intent: Intent) -> Iterator[FlowCheck]:
+    """Checks of all declared flows."""
+    for flow in intent.flows:
+        for via in Via:
+            yield flow_check(intent, flow, via)
+
+
+def dns_checks(intent: Intent) -> Iterator[DnsCheck]:
+    """One check of name resolution for each workload."""
+    for key in intent.workloads:
+        yield DnsCheck(workload=key)

@@ -1,0 +1,61 @@
+"""Single flows of a user's own tests, between workloads that the intent file need not name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pytest_zerotrust.cluster.discovery import LiveWorkload, pods_of
+from pytest_zerotrust.core.intent import Workload
+from pytest_zerotrust.core.verdict import Result
+from pytest_zerotrust.errors import Inconclusive
+from pytest_zerotrust.network.checks import FlowCheck
+from pytest_zerotrust.network.engine import NetworkEngine
+from pytest_zerotrust.network.judge import Judge
+
+
+def with_workloads(engine: NetworkEngine, ends: Iterable[Workload], check: FlowCheck) -> Result:
+    """Observe and judge one flow in a batch of its own.
+
+    Raises Inconclusive if a workload has no running pod to take labels and account from.
+    """
+    workloads, live = dict(engine.workloads), dict(engine.live)
+    for end in ends:
+        workload, port = end, check.flow.port
+        if workload.key == check.flow.target and port not in workload.ports:
+            workload = Workload(
+                key=f"{workload.key}-{port.number}-{port.protocol.lower()}",
+                namespace=workload.namespace,
+                labels=workload.labels,
+                ports=(port,),
+            )
+            check = FlowCheck(
+                control=check.control,
+                flow=type(check.flow)(check.flow.source, workload.key, port),
+                via=check.via,
+                expected=check.expected,
+            )
+        if workload.key not in workloads:
+            workloads[workload.key] = workload
+            live[workload.key] = _look_up(engine, workload)
+    single = NetworkEngine(engine.fleet, workloads, live)
+    return Judge(single, single.snapshot(check, ())).flow(check)
+
+
+def _look_up(engine: NetworkEngine, workload: Workload) -> LiveWorkload:
+    pods = pods_of(engine.fleet.api, workload)
+    if not pods:
+        labels = ",".join(f"{k}={v}" for k, v in workload.labels.items())
+        raise Inconclusive(
+            f"no running pod in namespace {workload.namespace} has the labels {labels}, so "
+            f"there is nothing to stand for"
+        )
+    return LiveWorkload(
+        key=workload.key,
+        labels=dict(pods[0].labels),
+        service_account=pods[0].service_account,
+        annotations=dict(pods[0].annotations),
+        nodes=tuple(sorted({pod.node for pod in pods})),
+        port_names=dict(pods[0].ports),
+        adopter=pods[0].adopter,
+        service=None,
+    )

@@ -1,0 +1,64 @@
+"""Collects the verdicts of all tests of all processes, from their reports."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from pytest_zerotrust.core.cleanup import CleanupReport
+from pytest_zerotrust.core.maturity import LevelStatus, assess, reached
+from pytest_zerotrust.core.verdict import Verdict
+
+_CONTROL_ID = re.compile(r"ZT-[A-Z]{3}-\d{3}")
+
+
+class Collector:
+    """A plugin of the controller. ``results`` are results as data, in the order they came;
+    ``used`` tells whether any test used a fixture of ours, skipped ones included."""
+
+    def __init__(self) -> None:
+        self.results: list[dict[str, Any]] = []
+        self.inconclusive_tests: list[str] = []
+        self.inconclusive_controls: list[str] = []
+        self.other_failures: list[str] = []
+        self.cleanup: CleanupReport | None = None
+        self.used = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take the results out of a report, and note failures that carry none."""
+        data: dict[str, Any] = getattr(report, "zt", {})
+        for result in data.get("results", ()):
+            self.results.append({**result, "test": report.nodeid})
+        self.used = self.used or bool(data.get("uses"))
+        if not report.failed:
+            return
+        verdicts = {result["verdict"] for result in data.get("results", ())}
+        if Verdict.VIOLATED.value in verdicts or Verdict.INCONCLUSIVE.value in verdicts:
+            return
+        # A worker that died says nothing about the cluster.
+        crashed = str(report.when) == "???"
+        broken_off = bool(data.get("inconclusive")) or crashed
+        (self.inconclusive_tests if broken_off else self.other_failures).append(report.nodeid)
+        # The report of a crashed worker carries nothing but the id of the test it died in.
+        named = _CONTROL_ID.search(report.nodeid)
+        control = data.get("control") or (named[0] if named else "")
+        if control:
+            self.inconclusive_controls.append(control)
+
+    def count(self, verdict: Verdict) -> int:
+        """How many checks ended with this verdict."""
+        return sum(result["verdict"] == verdict.value for result in self.results)
+
+    @property
+    def levels(self) -> tuple[LevelStatus, ...]:
+        """The status of each level; a test that broke off counts as inconclusive for its own."""
+        pairs = [(r["control"], Verdict(r["verdict"])) for r in self.results]
+        pairs += [(control, Verdict.INCONCLUSIVE) for control in self.inconclusive_controls]
+        return assess(pairs)
+
+    @property
+    def level_reached(self) -> int:
+        """The highest level that holds with all below it."""
+        return reached(self.levels)

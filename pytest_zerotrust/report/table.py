@@ -1,0 +1,54 @@
+"""The table at the end of a run: verdicts by level, and which level holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_zerotrust.core.verdict import Verdict
+from pytest_zerotrust.report.collector import Collector
+
+_COLUMNS = (
+    Verdict.HOLDS,
+    Verdict.VIOLATED,
+    Verdict.INCONCLUSIVE,
+    Verdict.NOT_APPLICABLE,
+)
+_COLOURS = {"holds": "green", "violated": "red", "inconclusive": "yellow", "incomplete": "yellow"}
+_HINT = (
+    "no check ran. Add the shipped suite with --zt-conformance, or use the fixtures zt_network, "
+    "zt_mesh and zt_admission in tests of your own."
+)
+
+
+def show(reporter: Any, collector: Collector, *, demanded: int | None) -> None:
+    """Write the table to pytest's terminal reporter; ``demanded`` is the level of --zt-level."""
+    reporter.section("zero trust")
+    if collector.results or collector.inconclusive_tests:
+        _rows(reporter, collector, demanded)
+    else:
+        reporter.write_line(_HINT)
+    cleanup = collector.cleanup
+    if cleanup is not None and not cleanup.clean:
+        for text in (*cleanup.left, *cleanup.errors):
+            reporter.write_line(f"left behind: {text}", red=True)
+        for command in cleanup.commands:
+            reporter.write_line(f"delete with: {command}")
+
+
+def _rows(reporter: Any, collector: Collector, demanded: int | None) -> None:
+    titles = "".join(f"{verdict.value:>16}" for verdict in _COLUMNS)
+    reporter.write_line(f"{'level':<47}{titles}   status")
+    for status in collector.levels:
+        counts = "".join(f"{status.counts.get(verdict, 0):>16}" for verdict in _COLUMNS)
+        name = f"{status.level}  {status.title}"
+        reporter.write(f"{name:<47}{counts}   ")
+        colour = _COLOURS.get(status.word)
+        reporter.write_line(status.word, **({colour: True} if colour else {}))
+        if status.word == "incomplete":
+            reporter.write_line(f"   not shown to hold: {', '.join(status.missing)}")
+    level = collector.level_reached
+    text = f"level {level} holds" if level else "no level holds (level 0)"
+    if demanded is not None:
+        text += f"; level {demanded} was demanded"
+    good = level >= demanded if demanded is not None else level > 0
+    reporter.write_line(text, **{"green" if good else "red": True})

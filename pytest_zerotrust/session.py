@@ -1,0 +1,243 @@
+"""One pytest session against one cluster: who connects when, and who deletes.
+
+The controller (or the only process) connects, checks rights, discovers the workloads once and
+deletes at the end. Workers of pytest-xdist get all of that handed over and never delete anything.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import threading
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_zerotrust.checks import Check
+from pytest_zerotrust.cluster.access import Identity
+from pytest_zerotrust.cluster.connection import ClusterOptions
+from pytest_zerotrust.cluster.discovery import LiveWorkload
+from pytest_zerotrust.core.intent import Intent
+from pytest_zerotrust.errors import UsageProblem
+from pytest_zerotrust.fleet.run import Run, new_run
+from pytest_zerotrust.intent.load import intent_from_text
+from pytest_zerotrust.report.collector import Collector
+from pytest_zerotrust.settings import DEFAULT_INTENT, Settings, resolve
+from pytest_zerotrust.suite import check_of
+from pytest_zerotrust.usage import uses_zerotrust
+
+if TYPE_CHECKING:
+    from pytest_zerotrust.engines import Engines
+
+_NO_CLUSTER = (
+    "no cluster was named. Give --kubeconfig FILE (its current-context is used, or "
+    "--kube-context NAME), or --in-cluster in a pod. The environment alone never chooses a cluster."
+)
+
+
+class ZeroTrustSession:
+    """State of the plugin in one process."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, intent: Intent) -> None:
+        self._config = config
+        self.settings = settings
+        self.intent = intent
+        self._intent_text = ""
+        self.is_worker = hasattr(config, "workerinput")
+        self.run: Run | None = None
+        self.identity: Identity | None = None
+        self.live: dict[str, LiveWorkload] = {}
+        self.demand: list[Check] = []
+        self.collector = Collector()
+        self._engines: Engines | None = None
+        self._lock = threading.Lock()
+        self._restore_signal: Any = None
+        self._started = False
+
+    @classmethod
+    def from_config(cls, config: pytest.Config) -> ZeroTrustSession:
+        """Resolve options and read the intent file. Raises pytest.UsageError for bad input."""
+        try:
+            settings = resolve(config)
+            handed = getattr(config, "workerinput", {}).get("zerotrust")
+            if handed is not None:
+                session = cls(config, settings, _parse(handed["intent"], handed["intent_name"]))
+                session._take_over(handed)
+                cluster = handed["cluster"]
+                if cluster is not None:
+                    options = ClusterOptions(**cluster)
+                    session.settings = replace(settings, cluster=options)
+            else:
+                text, name = _intent_text(settings)
+                session = cls(config, settings, _parse(text, name))
+                session._intent_text = text
+        except UsageProblem as error:
+            raise pytest.UsageError(f"zerotrust: {error}") from error
+        if not session.is_worker:
+            config.pluginmanager.register(session.collector, "zerotrust-collector")
+        return session
+
+    @property
+    def _only_looks(self) -> bool:
+        """True if no test will run: --collect-only, --fixtures and the like."""
+        option = self._config.option
+        names = ("collectonly", "showfixtures", "show_fixtures_per_test")
+        return any(getattr(option, name, False) for name in names)
+
+    # -- start
+
+    def start(self) -> None:
+        """Controller: refuse bad input, then connect, once. Workers have got everything already."""
+        if self.is_worker or self._started or self._only_looks:
+            return
+        self._started = True
+        try:
+            if self.settings.cluster is None:
+                if self.settings.conformance:
+                    raise UsageProblem(f"the shipped suite was asked for, but {_NO_CLUSTER}")
+                if self.settings.level is not None:
+                    raise UsageProblem(
+                        f"--zt-level {self.settings.level} demands a level, but {_NO_CLUSTER}"
+                    )
+                return
+            from pytest_zerotrust.preflight import preflight
+
+            self.run = new_run(f"{getpass.getuser()}@{socket.gethostname()}")
+            self.identity, self.live = preflight(self.settings, self.intent, self.run)
+        except UsageProblem as error:
+            self.run = None
+            raise pytest.UsageError(f"zerotrust: {error}") from error
+        from pytest_zerotrust.signals import end_on_sigterm
+
+        self._restore_signal = end_on_sigterm()
+
+    def start_late(self) -> None:
+        """Start where nothing but a collected test asked for a cluster; shows the header now."""
+        if self._started:
+            return
+        self.start()
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            for line in self.header():
+                reporter.write_line(line)
+
+    def header(self) -> list[str]:
+        """Lines for pytest's header."""
+        from pytest_zerotrust.header import header_lines
+
+        if self.is_worker or self.identity is None or self.run is None:
+            return []
+        return header_lines(self.settings, self.intent, self.identity, self.run)
+
+    def for_worker(self) -> dict[str, Any]:
+        """Everything that a worker needs, as JSON-able data."""
+        return {
+            "intent": self._intent_text,
+            "intent_name": self.intent.source,
+            "cluster": asdict(self.settings.cluster) if self.settings.cluster else None,
+            "run": self.run.to_dict() if self.run else None,
+            "live": {key: live.to_dict() for key, live in self.live.items()},
+        }
+
+    def _take_over(self, handed: dict[str, Any]) -> None:
+        self.run = Run.from_dict(handed["run"]) if handed["run"] else None
+        self.live = {key: LiveWorkload.from_dict(data) for key, data in handed["live"].items()}
+
+    # -- tests
+
+    def collected(self, items: list[pytest.Item]) -> None:
+        """Apply ``--zt-level`` and remember the checks that the selected tests stand for."""
+        if self.settings.level is not None:
+            from pytest_zerotrust.levels import keep_level
+
+            keep_level(self._config, items, self.settings.level)
+        needs_cluster = any(uses_zerotrust(item) for item in items)
+        without = self.settings.cluster is None and not self._only_looks
+        if needs_cluster and without and not self.is_worker:
+            raise pytest.UsageError(f"zerotrust: these tests need a cluster, but {_NO_CLUSTER}")
+        self.demand = [check for check in map(check_of, items) if check is not None]
+
+    @property
+    def engines(self) -> Engines:
+        """The engines of all layers, connected at first use."""
+        with self._lock:
+            if self._engines is None:
+                from pytest_zerotrust.engines import connect
+
+                self._engines = connect(self)
+                plan = self._engines.network.plan(self.network_demand)
+                plan += self._engines.mesh.plan(self.mesh_demand)
+                self._engines.fleet.begin(plan)
+            return self._engines
+
+    @property
+    def network_demand(self) -> list[Any]:
+        """The network checks that were collected."""
+        from pytest_zerotrust.network.checks import CanaryCheck, DnsCheck, FlowCheck
+
+        return [c for c in self.demand if isinstance(c, (FlowCheck, DnsCheck, CanaryCheck))]
+
+    @property
+    def mesh_demand(self) -> list[Any]:
+        """The mesh checks that were collected."""
+        from pytest_zerotrust.mesh.checks import CallCheck, PortCheck
+
+        return [c for c in self.demand if isinstance(c, (PortCheck, CallCheck))]
+
+    # -- end
+
+    def finish(self, session: pytest.Session) -> None:
+        """Controller: delete what the run made, then set the exit status and write evidence."""
+        if self.is_worker:
+            return
+        from pytest_zerotrust.ending import clean_up, exit_status, write_artifacts
+
+        if self.run is not None and self.settings.cluster is not None:
+            self.collector.cleanup = clean_up(self)
+        session.exitstatus = exit_status(int(session.exitstatus), self)
+        if self.settings.artifacts is not None and self.run is not None:
+            write_artifacts(self.settings.artifacts, self)
+
+    def summarise(self, terminalreporter: Any) -> None:
+        """Show the table of levels."""
+        asked = self.collector.results or self.collector.inconclusive_tests or self.run is not None
+        if not self.is_worker and asked:
+            from pytest_zerotrust.report.table import show
+
+            show(terminalreporter, self.collector, demanded=self.settings.level)
+
+    def close(self) -> None:
+        """Give back the signal handler."""
+        if self._restore_signal is not None:
+            self._restore_signal()
+            self._restore_signal = None
+
+
+def _intent_text(settings: Settings) -> tuple[str, str]:
+    from pytest_zerotrust.intent.load import read_text
+
+    if settings.intent_file is None:
+        return "version: 1\n", f"no intent file ({DEFAULT_INTENT})"
+    return read_text(settings.intent_file), str(settings.intent_file)
+
+
+def _parse(text: str, name: str) -> Intent:
+    return intent_from_text(text, name)
+
+
+def print_rbac(config: pytest.Config) -> int:
+    """Print the RBAC manifests for the intent file of this run."""
+    from pytest_zerotrust.fleet.manifests import own_pod_security
+    from pytest_zerotrust.fleet.rights import as_rbac, fleet_rights
+
+    session = ZeroTrustSession.from_config(config)
+    intent = session.intent
+    text = as_rbac(
+        fleet_rights(intent, session.settings.namespaces),
+        subject="zerotrust-verifier",
+        own_namespace=intent.probe.namespace,
+        pod_security=own_pod_security(intent.mesh),
+    )
+    print(text, end="")
+    return 0

@@ -1,0 +1,48 @@
+"""How checks become tests: the place of the shipped suite, and the ``zt_each`` marker."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_zerotrust.checks import KINDS, Check, checks_of
+
+if TYPE_CHECKING:
+    from pytest_zerotrust.session import ZeroTrustSession
+
+ARGUMENT = "check"
+
+
+def suite_path() -> Path:
+    """The folder of the shipped suite."""
+    spec = importlib.util.find_spec("pytest_zerotrust.conformance")
+    if spec is None or not spec.submodule_search_locations:
+        raise pytest.UsageError("zerotrust: the shipped suite is missing; install the package anew")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def parametrize(metafunc: pytest.Metafunc, marker: pytest.Mark, session: ZeroTrustSession) -> None:
+    """Give the argument ``check`` of a marked test its values."""
+    kinds = marker.args
+    if len(kinds) != 1 or kinds[0] not in KINDS:
+        raise pytest.UsageError(
+            f"{metafunc.definition.nodeid}: zt_each takes one kind of check, not "
+            f"{', '.join(map(repr, kinds)) or 'nothing'}. Known: {', '.join(KINDS)}."
+        )
+    if ARGUMENT not in metafunc.fixturenames:
+        raise pytest.UsageError(
+            f"{metafunc.definition.nodeid}: a test marked zt_each needs an argument named "
+            f"'{ARGUMENT}'."
+        )
+    checks = checks_of(kinds[0], session.intent)
+    metafunc.parametrize(ARGUMENT, checks, ids=[check.id for check in checks])
+
+
+def check_of(item: pytest.Item) -> Check | None:
+    """The check that a test was made of, if any."""
+    callspec = getattr(item, "callspec", None)
+    check = callspec.params.get(ARGUMENT) if callspec is not None else None
+    return check if hasattr(check, "control") and hasattr(check, "id") else None

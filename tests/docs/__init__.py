@@ -1,0 +1,1 @@
+"""Tests of the documentation: every snippet is executed, every reference page is compared."""

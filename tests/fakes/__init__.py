@@ -1,0 +1,1 @@
+"""Stand-ins for what a real cluster will not show on demand."""

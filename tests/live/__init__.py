@@ -1,0 +1,1 @@
+"""Tests against the running lab: each control where it holds and where it is broken."""

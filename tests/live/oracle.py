@@ -1,0 +1,197 @@
+"""An independent, slow reading of the lab's policies: what they imply for every check.
+
+It knows just the vocabulary of the lab's own manifests and refuses anything else, so that it can
+not be silently wrong. It shares no code with the product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.live.support import HOLDS, INCONCLUSIVE, VIOLATED
+
+Policy = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Pod:
+    namespace: str
+    labels: Mapping[str, str]
+    meshed: bool = False
+
+    def all_labels(self) -> dict[str, str]:
+        return {**self.labels, "k8s:io.kubernetes.pod.namespace": self.namespace}
+
+
+@dataclass(frozen=True)
+class World:
+    """The lab's workloads and flows, written down by hand."""
+
+    pods: Mapping[str, Pod] = field(
+        default_factory=lambda: {
+            "api-gateway": Pod("production", {"app": "api-gateway"}, meshed=True),
+            "payment-service": Pod("production", {"app": "payment-service"}, meshed=True),
+            "database": Pod("production", {"app": "database"}, meshed=True),
+            "api": Pod("production", {"app": "api"}, meshed=True),
+            "batch": Pod("production", {"app": "batch"}, meshed=True),
+            "frontend": Pod("staging", {"app": "frontend"}, meshed=True),
+            "reports": Pod("staging", {"app": "reports"}),
+            "web": Pod("legacy", {"app": "web"}),
+        }
+    )
+    flows: tuple[tuple[str, str], ...] = (
+        ("api-gateway", "payment-service"),
+        ("payment-service", "database"),
+        ("api", "database"),
+        ("frontend", "reports"),
+    )
+
+    def port(self, name: str) -> int:
+        return 5432 if name == "database" else 8080
+
+
+DNS = Pod("kube-system", {"k8s-app": "kube-dns"})
+ISTIOD = Pod("istio-system", {"app": "istiod"})
+
+
+def _matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
+    selector = selector or {}
+    assert set(selector) <= {"matchLabels"}, f"the oracle does not know {selector}"
+    return all(labels.get(k) == v for k, v in selector.get("matchLabels", {}).items())
+
+
+def _port_matches(ports: Iterable[Mapping[str, Any]] | None, port: int, protocol: str) -> bool:
+    if not ports:
+        return True
+    return any(
+        str(p["port"]) == str(port) and p.get("protocol", "TCP") in (protocol, "ANY") for p in ports
+    )
+
+
+class Rules:
+    """What a set of policies says about one direction of one pod's traffic."""
+
+    def __init__(self, policies: Iterable[Policy]) -> None:
+        self._policies = list(policies)
+
+    def allows(self, source: Pod, target: Pod, port: int, protocol: str = "TCP") -> bool:
+        return self._side("Egress", source, target, port, protocol) and self._side(
+            "Ingress", target, source, port, protocol
+        )
+
+    def _side(self, side: str, pod: Pod, peer: Pod, port: int, protocol: str) -> bool:
+        selected = False
+        for policy in self._policies:
+            if policy["metadata"]["namespace"] != pod.namespace:
+                continue
+            read = self._kubernetes if policy["kind"] == "NetworkPolicy" else self._cilium
+            denies, allows = read(policy, side, pod, peer, port, protocol)
+            if allows:
+                return True
+            selected = selected or denies
+        return not selected
+
+    def _kubernetes(
+        self, policy: Policy, side: str, pod: Pod, peer: Pod, port: int, protocol: str
+    ) -> tuple[bool, bool]:
+        spec = policy["spec"]
+        if side not in spec["policyTypes"] or not _matches(spec.get("podSelector"), pod.labels):
+            return False, False
+        peers_key = "from" if side == "Ingress" else "to"
+        for rule in spec.get(side.lower(), ()):
+            assert set(rule) <= {peers_key, "ports"}, f"the oracle does not know {rule}"
+            for selector in rule.get(peers_key, ()):
+                assert set(selector) == {"podSelector"}, f"the oracle does not know {selector}"
+                if (
+                    peer.namespace == pod.namespace
+                    and _matches(selector["podSelector"], peer.labels)
+                    and _port_matches(rule.get("ports"), port, protocol)
+                ):
+                    return True, True
+        return True, False
+
+    def _cilium(
+        self, policy: Policy, side: str, pod: Pod, peer: Pod, port: int, protocol: str
+    ) -> tuple[bool, bool]:
+        spec = policy["spec"]
+        labels = dict(pod.labels)
+        if pod.meshed:
+            labels["security.istio.io/tlsMode"] = "istio"
+        if not _matches(spec["endpointSelector"], labels):
+            return False, False
+        rules = spec.get(side.lower())
+        denies = rules is not None and spec.get("enableDefaultDeny", {}).get(side.lower(), True)
+        peers_key = "fromEndpoints" if side == "Ingress" else "toEndpoints"
+        for rule in rules or ():
+            assert set(rule) <= {peers_key, "toPorts"}, f"the oracle does not know {rule}"
+            ports = [p for group in rule.get("toPorts", ()) for p in group["ports"]]
+            for selector in rule.get(peers_key, ()):
+                wanted = dict(selector.get("matchLabels", {}))
+                # Without a namespace in the selector, Cilium means the policy's own.
+                wanted.setdefault("k8s:io.kubernetes.pod.namespace", pod.namespace)
+                if _matches({"matchLabels": wanted}, peer.all_labels()) and _port_matches(
+                    ports, port, protocol
+                ):
+                    return bool(denies), True
+        return bool(denies), False
+
+
+@dataclass(frozen=True)
+class Controls:
+    """All that decides in the lab."""
+
+    network: tuple[Policy, ...]
+    strict: bool = True
+    admission: bool = True
+
+
+def predict(controls: Controls) -> dict[str, str]:
+    """The verdict of every check of the shipped suite, under these controls."""
+    world, rules = World(), Rules(controls.network)
+    verdicts = {"ZT-NET-000-canaries": HOLDS}
+
+    def plain(name: str) -> Pod:
+        pod = world.pods[name]
+        return Pod(pod.namespace, pod.labels)
+
+    def open_(source: str, target: str) -> bool:
+        return rules.allows(plain(source), plain(target), world.port(target))
+
+    def resolves(pod: Pod) -> bool:
+        return all(rules.allows(pod, DNS, 53, protocol) for protocol in ("UDP", "TCP"))
+
+    for source in world.pods:
+        verdicts[f"ZT-NET-004-{source}"] = HOLDS if resolves(plain(source)) else VIOLATED
+        for target in world.pods:
+            if source == target:
+                continue
+            is_open = open_(source, target)
+            allowed = (source, target) in world.flows
+            across = world.pods[source].namespace != world.pods[target].namespace
+            control = "ZT-NET-003" if allowed else "ZT-NET-001" if across else "ZT-NET-002"
+            for via in ("pod-ip", "service-ip"):
+                name = f"{control}-{source}->{target}:{world.port(target)}/tcp-{via}"
+                verdicts[name] = HOLDS if is_open is allowed else VIOLATED
+    mesh = HOLDS if controls.strict else VIOLATED
+    for name, pod in world.pods.items():
+        if pod.meshed:
+            for control in ("ZT-MSH-001", "ZT-MSH-002"):
+                verdicts[f"{control}-{name}:{world.port(name)}/tcp"] = mesh
+    for source, target in world.flows:
+        pod = world.pods[source]
+        starts = resolves(pod) and rules.allows(pod, ISTIOD, 15012)
+        fine = starts and open_(source, target)
+        name = f"ZT-MSH-003-{source}->{target}:{world.port(target)}/tcp"
+        verdicts[name] = HOLDS if fine else INCONCLUSIVE
+    for control, case in (
+        ("ZT-ADM-001", "privileged"),
+        ("ZT-ADM-002", "may-run-as-root"),
+        ("ZT-ADM-003", "image-from-elsewhere"),
+    ):
+        for list_name in ("containers", "initContainers"):
+            for namespace in ("production", "staging"):
+                name = f"{control}-{case}-in-{list_name}-{namespace}"
+                verdicts[name] = HOLDS if controls.admission else VIOLATED
+    return verdicts

@@ -1,0 +1,147 @@
+"""Runs the shipped suite against the lab as a user would, and gives its verdicts by check id."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = os.environ.get("ZT_LAB", "zt")
+
+HOLDS, VIOLATED, INCONCLUSIVE = "holds", "violated", "inconclusive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteRun:
+    """One run: exit status, output, and the results by check id."""
+
+    status: int
+    output: str
+    results: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """The verdict of each check."""
+        return {name: str(result["verdict"]) for name, result in self.results.items()}
+
+    def of(self, *controls: str) -> dict[str, str]:
+        """The verdicts of the checks of these controls."""
+        return {n: v for n, v in self.verdicts.items() if self.results[n]["control"] in controls}
+
+
+def zt_lab(*arguments: str, timeout: float = 900) -> str:
+    """Run the lab's command and return its output."""
+    done = subprocess.run(
+        [str(ROOT / "ci" / "zt-lab"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, f"zt-lab {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout.strip()
+
+
+def kubeconfig(name: str = LAB) -> str:
+    """The path of a lab's administrator kubeconfig."""
+    return zt_lab("kubeconfig", "--name", name)
+
+
+def suite_command(folder: Path, *arguments: str, config: str | None = None) -> list[str]:
+    """The command line of a run of the shipped suite; evidence goes to ``folder``."""
+    return [
+        sys.executable,
+        "-m",
+        "pytest",
+        f"--kubeconfig={config or kubeconfig()}",
+        f"--zt-artifacts={folder}",
+        "-q",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        *arguments,
+    ]
+
+
+def run_suite(folder: Path, *arguments: str, config: str | None = None) -> SuiteRun:
+    """Run the shipped suite in the checkout."""
+    done = subprocess.run(
+        suite_command(folder, *arguments, config=config),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    return read_run(done.returncode, done.stdout + done.stderr, folder)
+
+
+def read_run(status: int, output: str, folder: Path) -> SuiteRun:
+    """Put a finished run together from its exit status, output and evidence."""
+    file = folder / "zerotrust.json"
+    found = json.loads(file.read_text())["results"] if file.is_file() else []
+    results: dict[str, Mapping[str, Any]] = {}
+    for result in found:
+        name = f"{result['control']}-{result['subject']}"
+        assert name not in results, f"{name} was reported twice"
+        results[name] = result
+    return SuiteRun(status=status, output=output, results=results)
+
+
+class Cluster:
+    """kubectl on the lab, for tests that break something."""
+
+    def __init__(self, name: str = LAB) -> None:
+        self.config = kubeconfig(name)
+        sys.path.insert(0, str(ROOT))
+        try:
+            from ci.lab import build, settings
+        finally:
+            sys.path.remove(str(ROOT))
+        self._kubectl = str(build.program(settings.cache_folder(), "kubernetes", "kubectl"))
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        """Run kubectl and return what it prints."""
+        done = subprocess.run(
+            [self._kubectl, "--kubeconfig", self.config, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0 or not check, f"kubectl {arguments}: {done.stderr}"
+        return done.stdout
+
+    def items(self, *arguments: str) -> list[dict[str, Any]]:
+        """The objects that ``kubectl get`` lists."""
+        listed: list[dict[str, Any]] = json.loads(self.kubectl("get", *arguments, "-o", "json"))[
+            "items"
+        ]
+        return listed
+
+    def left_behind(self) -> list[str]:
+        """Everything in the cluster that carries a run's label."""
+        found = []
+        for kind in ("pods", "services", "networkpolicies"):
+            for item in self.items(kind, "-A", "-l", "zerotrust.dev/run"):
+                meta = item["metadata"]
+                found.append(f"{kind} {meta['namespace']}/{meta['name']}")
+        for item in self.items("namespaces", "-l", "zerotrust.dev/run"):
+            found.append(f"namespace {item['metadata']['name']}")
+        return found
+
+
+def differences(expected: Mapping[str, str], seen: Mapping[str, str]) -> Sequence[str]:
+    """What differs between two sets of verdicts, one line each."""
+    return [
+        f"{name}: expected {expected.get(name)}, seen {seen.get(name)}"
+        for name in sorted({*expected, *seen})
+        if expected.get(name) != seen.get(name)
+    ]

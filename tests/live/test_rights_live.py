@@ -1,0 +1,95 @@
+"""Least privilege: a run with exactly the shipped rights passes, and a missing one is named."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.live.support import HOLDS, ROOT, Cluster, run_suite
+
+pytestmark = pytest.mark.live
+
+SUBJECT = "zerotrust-verifier"
+SHIPPED = ROOT / "ci" / "rbac" / "zerotrust-verifier.yaml"
+
+
+@pytest.fixture
+def account(lab: Cluster, tmp_path: Path) -> Iterator[Path]:
+    """A kubeconfig for the shipped service account, with the shipped rights."""
+    lab.kubectl("apply", "-f", str(SHIPPED))
+    token = lab.kubectl("create", "token", SUBJECT, "-n", "zerotrust-probes", "--duration=1h")
+    config = yaml.safe_load(Path(lab.config).read_text())
+    config["users"] = [{"name": SUBJECT, "user": {"token": token.strip()}}]
+    for context in config["contexts"]:
+        context["context"]["user"] = SUBJECT
+    file = tmp_path / "kubeconfig"
+    file.write_text(yaml.safe_dump(config))
+    yield file
+    lab.kubectl("delete", "-f", str(SHIPPED), "--wait=true", check=False)
+
+
+def test_the_shipped_rbac_is_what_the_intent_of_the_lab_needs():
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--zt-rbac"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    wanted = list(yaml.safe_load_all(done.stdout))
+    shipped = [d for d in yaml.safe_load_all(SHIPPED.read_text()) if d]
+    assert shipped == wanted
+
+
+def test_a_run_with_exactly_the_shipped_rights_passes(
+    scenario, lab: Cluster, account: Path, tmp_path: Path
+):
+    scenario("hardened")
+    run = run_suite(tmp_path / "run", config=str(account))
+    assert run.status == 0, run.output
+    assert set(run.verdicts.values()) == {HOLDS}
+
+
+def test_each_missing_right_is_named_before_anything_is_created(
+    lab: Cluster, account: Path, tmp_path: Path
+):
+    documents = [d for d in yaml.safe_load_all(SHIPPED.read_text()) if d]
+    roles = [d for d in documents if d["kind"] in ("Role", "ClusterRole")]
+    tried = 0
+    for role in roles:
+        if role["metadata"].get("namespace") not in (None, "production"):
+            continue
+        for index, rule in enumerate(role["rules"]):
+            for verb in rule["verbs"]:
+                weaker = yaml.safe_load(yaml.safe_dump(role))
+                weaker["rules"][index]["verbs"].remove(verb)
+                if not weaker["rules"][index]["verbs"]:
+                    del weaker["rules"][index]
+                lab.kubectl("replace", "-f", "-", stdin=yaml.safe_dump(weaker))
+                run = run_suite(tmp_path / f"{tried}", config=str(account))
+                assert run.status == 4, run.output
+                assert f"{verb} {rule['resources'][0]}" in run.output
+                assert "Traceback" not in run.output
+                assert lab.left_behind() == []
+                tried += 1
+        lab.kubectl("replace", "-f", "-", stdin=yaml.safe_dump(role))
+    assert tried >= 8
+
+
+def test_credentials_that_the_server_does_not_know_end_with_4(
+    lab: Cluster, account: Path, tmp_path: Path
+):
+    config = yaml.safe_load(account.read_text())
+    config["users"][0]["user"]["token"] = "of-somebody-else"
+    file = tmp_path / "unknown"
+    file.write_text(yaml.safe_dump(config))
+    run = run_suite(tmp_path / "run", config=str(file))
+    assert run.status == 4, run.output
+    assert "401 Unauthorized" in run.output
+    assert "Traceback" not in run.output

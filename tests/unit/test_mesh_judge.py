@@ -1,0 +1,329 @@
+"""One violated pod or round is a violation; a mesh control holds only if all of them agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from pytest_zerotrust.cluster.discovery import LivePod, LiveService, LiveWorkload
+from pytest_zerotrust.core.intent import Port
+from pytest_zerotrust.core.verdict import Result, Verdict
+from pytest_zerotrust.fleet import topology
+from pytest_zerotrust.fleet.fleet import Member
+from pytest_zerotrust.fleet.plan import PodSpec
+from pytest_zerotrust.intent.load import intent_from_text
+from pytest_zerotrust.mesh.checks import CallCheck, PortCheck
+from pytest_zerotrust.mesh.engine import MeshEngine, Snapshot, Target
+from pytest_zerotrust.mesh.judge import judge_call, judge_port
+from tests.fakes.fleet import FakeFleet
+from tests.fakes.servers import authority
+from tests.fakes.world import World
+
+HOLDS, VIOLATED, INCONCLUSIVE = Verdict.HOLDS, Verdict.VIOLATED, Verdict.INCONCLUSIVE
+TEXT = """
+version: 1
+workloads:
+  gateway: {namespace: web, labels: {app: gateway}, meshed: true}
+  other: {namespace: web, labels: {app: other}}
+  payments: {namespace: web, labels: {app: payments}, ports: [8080], meshed: true}
+flows: [gateway -> payments:8080, other -> payments:8080]
+mesh: {trustDomain: lab.local}
+"""
+PORT = Port(8080)
+RESET = {"stage": "exchange", "end": "reset", "sent": 60, "data": ""}
+ANSWER = {"stage": "exchange", "end": "complete", "sent": 60, "data": "HTTP/1.1 200 OK\r\n"}
+DROPPED = {"stage": "connect", "end": "timeout"}
+DEMAND = {"stage": "exchange", "end": "alert", "alert": "TLSV13_ALERT_CERTIFICATE_REQUIRED"}
+TLS_RESET = {"stage": "handshake", "end": "reset"}
+KINDS = ("plain", "tls", "tls-istio", "tls-verified")
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Certificates of the mesh by service account."""
+    root = authority(tmp_path_factory.mktemp("mesh"), "root")
+    made = {}
+    for account in ("payments", "stranger"):
+        name = x509.UniformResourceIdentifier(f"spiffe://lab.local/ns/web/sa/{account}")
+        file, _ = root.issue(account, name)
+        with open(file, encoding="ascii") as text:
+            made[account] = text.read()
+    return made
+
+
+def live_pod(name: str, ip: str, account: str = "payments") -> LivePod:
+    return LivePod(
+        name=name, namespace="web", uid=f"uid-{name}", ip=ip, node="node-1", ready=True, labels={},
+        annotations={}, service_account=account, ports={}, adopter="",
+    )  # fmt: skip
+
+
+def live_workload(key: str) -> LiveWorkload:
+    service = LiveService(name=key, ip="10.96.9.9", ports={8080: 80}, names={8080: "http"})
+    return LiveWorkload(
+        key=key, labels={"app": key}, service_account="default", annotations={},
+        nodes=("node-1",), port_names={}, adopter="", service=service,
+    )  # fmt: skip
+
+
+class Case:
+    """A mesh engine and a snapshot that is filled by hand."""
+
+    def __init__(self, pem: Mapping[str, str], *pods: LivePod) -> None:
+        self.pem = pem
+        self.intent = intent_from_text(TEXT, "zero.yaml")
+        self.fleet = FakeFleet(World())
+        live = {key: live_workload(key) for key in self.intent.workloads}
+        self.engine = MeshEngine(self.fleet, self.intent, live)
+        self.pods = pods
+        self.changed = ""
+        self.failed: dict[str, str] = {}
+        self.problems: dict[str, str] = {}
+        self.reports: dict[Any, tuple[Mapping[str, Any], ...]] = {}
+        self.vantages = {
+            key: topology.twin(self.fleet.run, self.intent.workloads[key], live[key])
+            for key in ("gateway", "other")
+        }
+        for vantage in self.vantages:
+            for pod in pods:
+                self.strict(pod, vantage)
+
+    def see(self, kind: str, vantage: str, pod: LivePod, *reports: Mapping[str, Any]) -> None:
+        self.reports[kind, self.vantages[vantage].name, pod.ip, PORT] = reports
+
+    def strict(self, pod: LivePod, vantage: str, account: str = "") -> None:
+        shown = {**DEMAND, "certificate": self.pem[account or pod.service_account]}
+        for kind in KINDS:
+            self.see(kind, vantage, pod, *[RESET if kind == "plain" else shown] * 3)
+
+    def masked(self, pod: LivePod, vantage: str) -> None:
+        for kind in KINDS:
+            self.see(kind, vantage, pod, *[DROPPED] * 3)
+
+    def snapshot(self, check: Any, vantages: tuple[str, ...] = ("gateway", "other")) -> Snapshot:
+        specs = [*self.vantages.values(), self.engine.meshed_twin("gateway")]
+        return Snapshot(
+            members={s.name: self.member(s) for s in specs},
+            pods={"payments": self.pods},
+            changed={"payments": self.changed},
+            targets=tuple(
+                Target(check=check, pod=pod, vantage=self.vantages[v])
+                for pod in self.pods
+                for v in vantages
+            ),
+            reports=self.reports,
+            failed=self.failed,
+            covered=frozenset({check.id}),
+        )
+
+    def member(self, spec: PodSpec) -> Member:
+        problem = self.problems.get(spec.name, "")
+        self.fleet.members([spec])
+        return Member(spec=spec, state=self.fleet.state(spec), problem=problem)
+
+    def judge(self, control: str, vantages: tuple[str, ...] = ("gateway", "other")) -> Result:
+        check = PortCheck(control=control, workload="payments", port=PORT)
+        return judge_port(self.engine, self.snapshot(check, vantages), check)
+
+
+ONE, TWO = live_pod("one", "10.0.9.1"), live_pod("two", "10.0.9.2")
+both = pytest.mark.parametrize("control", ["ZT-MSH-001", "ZT-MSH-002"])
+
+
+@both
+def test_strict_on_every_pod_from_every_place_holds(pem, control):
+    result = Case(pem, ONE, TWO).judge(control)
+    assert result.verdict is HOLDS
+    assert result.objects == ("Pod web/one", "Pod web/two")
+
+
+@both
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_one_round_of_one_pod_from_one_place_that_answers_is_a_violation(pem, control, index):
+    case = Case(pem, ONE, TWO)
+    case.see("plain", "other", TWO, *[ANSWER if i == index else RESET for i in range(3)])
+    assert case.judge(control).verdict is VIOLATED
+
+
+@both
+def test_a_pod_that_answers_is_a_violation_beside_one_that_says_nothing_clear(pem, control):
+    case = Case(pem, ONE, TWO)
+    for vantage in case.vantages:
+        case.masked(ONE, vantage)
+    case.see("plain", "gateway", TWO, *[ANSWER] * 3)
+    assert case.judge(control).verdict is VIOLATED
+
+
+@both
+def test_the_ports_of_a_workload_are_judged_one_by_one(pem, control):
+    case = Case(pem, ONE)
+    other = PortCheck(control=control, workload="payments", port=Port(9090))
+    check = PortCheck(control=control, workload="payments", port=PORT)
+    for vantage in case.vantages.values():
+        for kind in KINDS:
+            case.reports[kind, vantage.name, ONE.ip, other.port] = (ANSWER,) * 3
+    mixed = case.snapshot(check)
+    targets = (*mixed.targets, *case.snapshot(other).targets)
+    whole = replace(mixed, targets=targets)
+    assert judge_port(case.engine, whole, check).verdict is HOLDS
+    assert judge_port(case.engine, whole, other).verdict is VIOLATED
+
+
+@both
+def test_rounds_that_differ_are_inconclusive(pem, control):
+    case = Case(pem, ONE)
+    case.see("tls", "gateway", ONE, DEMAND, TLS_RESET, DEMAND)
+    assert case.judge(control).verdict is not HOLDS
+
+
+@both
+def test_a_masked_place_is_passed_over_if_another_one_is_not(pem, control):
+    case = Case(pem, ONE)
+    case.masked(ONE, "gateway")
+    assert case.judge(control).verdict is HOLDS
+
+
+@both
+def test_a_pod_that_is_masked_from_everywhere_is_inconclusive_whatever_the_others_are(pem, control):
+    case = Case(pem, ONE, TWO)
+    for vantage in ("gateway", "other"):
+        case.masked(TWO, vantage)
+    result = case.judge(control)
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "masked")
+
+
+@both
+def test_without_any_place_to_attack_from_the_way_out_is_told(pem, control):
+    result = Case(pem, ONE).judge(control, vantages=())
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "masked")
+    assert "nodeVantage" in result.headline
+
+
+@both
+def test_a_workload_without_pods_is_inconclusive(pem, control):
+    assert Case(pem).judge(control).verdict is INCONCLUSIVE
+
+
+@both
+def test_pods_that_changed_during_the_batch_prove_nothing(pem, control):
+    case = Case(pem, ONE)
+    case.changed = "pod web/one went away during the batch"
+    result = case.judge(control)
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "pods-changed")
+    assert "went away" in result.headline
+
+
+@both
+@pytest.mark.parametrize("trouble", ["failed", "problems"])
+def test_probes_that_gave_no_reply_prove_nothing(pem, control, trouble):
+    case = Case(pem, ONE)
+    for spec in case.vantages.values():
+        getattr(case, trouble)[spec.name] = "exec was cut"
+    result = case.judge(control)
+    assert result.verdict is INCONCLUSIVE
+    assert "exec was cut" in result.headline
+
+
+@both
+@pytest.mark.parametrize("kind", ["plain", "tls", "tls-istio"])
+def test_a_round_that_is_missing_proves_nothing(pem, control, kind):
+    case = Case(pem, ONE)
+    for vantage in case.vantages:
+        name = (kind, case.vantages[vantage].name, ONE.ip, PORT)
+        case.reports[name] = case.reports[name][:2]
+    assert case.judge(control).verdict is INCONCLUSIVE
+
+
+@both
+def test_a_root_that_was_not_there_proves_nothing(pem, control):
+    case = Case(pem, ONE)
+    for vantage in case.vantages:
+        del case.reports["tls-verified", case.vantages[vantage].name, ONE.ip, PORT]
+    assert case.judge(control).verdict is INCONCLUSIVE
+
+
+def test_another_identity_is_a_violation_that_names_both(pem):
+    case = Case(pem, ONE)
+    case.strict(ONE, "gateway", "stranger")
+    result = case.judge("ZT-MSH-002")
+    assert result.verdict is VIOLATED
+    assert "spiffe://lab.local/ns/web/sa/stranger" in result.headline
+    assert "spiffe://lab.local/ns/web/sa/payments" in result.headline
+
+
+def test_each_pod_must_prove_the_identity_of_its_own_account(pem):
+    stranger = live_pod("three", "10.0.9.3", "stranger")
+    assert Case(pem, ONE, stranger).judge("ZT-MSH-002").verdict is HOLDS
+
+
+def http(status: str, *fields: str, body: str = "") -> dict[str, Any]:
+    head = "\r\n".join((f"HTTP/1.1 {status}", *fields))
+    return {"stage": "exchange", "end": "closed", "data": f"{head}\r\n\r\n{body}"}
+
+
+OK = http("200 OK", "x-envoy-upstream-service-time: 1")
+DOWN = http("503 Service Unavailable", "server: envoy", body="upstream connect error")
+DENIED = http("403 Forbidden", "server: envoy", body="RBAC: access denied")
+CUT = {"stage": "exchange", "end": "reset", "data": ""}
+SILENT = {"stage": "exchange", "end": "silent", "data": ""}
+REFUSED = {"stage": "connect", "end": "refused"}
+
+
+def call(case: Case, *reports: Mapping[str, Any], network: Verdict = HOLDS) -> tuple[Result, int]:
+    """The verdict on a call, and how often the network was asked for its own."""
+    check = CallCheck(flow=case.intent.flows[0])
+    if reports:
+        case.reports["call", check.id] = reports
+    asked = []
+
+    def of_the_network() -> Result:
+        asked.append(1)
+        return Result(control="ZT-NET-003", subject="s", verdict=network, headline="the network")
+
+    return judge_call(case.engine, case.snapshot(check), check, of_the_network), len(asked)
+
+
+@pytest.mark.parametrize("first", [OK, DOWN, CUT, SILENT, REFUSED])
+def test_a_call_works_if_the_last_rounds_were_answered(pem, first):
+    result, asked = call(Case(pem, ONE), first, OK, OK)
+    assert (result.verdict, asked) == (HOLDS, 0)
+
+
+@pytest.mark.parametrize("reports", [(OK, DOWN, OK), (OK, CUT, OK), (OK, SILENT, OK)])
+def test_one_answer_after_a_failure_is_not_yet_a_call_that_works(pem, reports):
+    assert call(Case(pem, ONE), *reports)[0].verdict is INCONCLUSIVE
+
+
+@pytest.mark.parametrize("report", [DOWN, DENIED, CUT])
+@pytest.mark.parametrize("network", Verdict)
+def test_a_refused_call_is_a_violation_of_the_mesh_only_if_the_network_lets_it_through(
+    pem, report, network
+):
+    result, asked = call(Case(pem, ONE), report, report, report, network=network)
+    assert asked == 1
+    assert result.verdict is (VIOLATED if network is HOLDS else INCONCLUSIVE)
+    assert result.controls == ("network: the network",)
+
+
+@pytest.mark.parametrize("report", [SILENT, REFUSED, http("nonsense"), {}])
+def test_a_call_without_a_clear_answer_is_inconclusive(pem, report):
+    assert call(Case(pem, ONE), report, report, report)[0].verdict is INCONCLUSIVE
+
+
+@pytest.mark.parametrize("reports", [(), (OK,), (OK, OK)])
+def test_a_call_that_was_not_made_often_enough_is_inconclusive(pem, reports):
+    assert call(Case(pem, ONE), *reports)[0].verdict is INCONCLUSIVE
+
+
+@pytest.mark.parametrize("trouble", ["failed", "problems"])
+def test_a_caller_without_its_proxy_proves_nothing(pem, trouble):
+    case = Case(pem, ONE)
+    twin = case.engine.meshed_twin("gateway").name
+    getattr(case, trouble)[twin] = "the mesh injected no proxy into it"
+    result, _ = call(case, OK, OK, OK)
+    assert result.verdict is INCONCLUSIVE
+    assert "injected no proxy" in result.headline

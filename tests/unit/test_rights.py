@@ -1,0 +1,141 @@
+"""The rights that a run asks for are exactly those that the shipped RBAC grants, and no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from pytest_zerotrust.cluster.access import Right
+from pytest_zerotrust.fleet.rights import as_rbac, fleet_rights, own_namespace_rights
+from pytest_zerotrust.intent.load import intent_from_text
+
+TEXT = """
+version: 1
+namespaces: [web, data]
+workloads:
+  front: {namespace: web, labels: {app: front}, meshed: true}
+  store: {namespace: data, labels: {app: store}}
+probe: {namespace: probes}
+"""
+FULL = TEXT + "mesh: {}\nadmission: {registries: [r/], namespaces: [web, other]}\n"
+INTENTS = {"minimal": "version: 1\n", "workloads": TEXT, "everything": FULL}
+
+
+def rights(name: str) -> list[Right]:
+    return fleet_rights(intent_from_text(INTENTS[name], "z"))
+
+
+def granted(text: str) -> set[Right]:
+    """What RBAC manifests grant to their one subject."""
+    documents: list[dict[str, Any]] = list(yaml.safe_load_all(text))
+    bound = {
+        (d["roleRef"]["kind"], d["metadata"].get("namespace", ""), d["roleRef"]["name"])
+        for d in documents
+        if d["kind"].endswith("Binding")
+    }
+    found = set()
+    for d in documents:
+        meta = d["metadata"]
+        if (d["kind"], meta.get("namespace", ""), meta["name"]) not in bound:
+            continue
+        for rule in d["rules"]:
+            found |= {
+                Right(meta.get("namespace", ""), group, resource, verb)
+                for group in rule["apiGroups"]
+                for resource in rule["resources"]
+                for verb in rule["verbs"]
+            }
+    return found
+
+
+def rbac(name: str) -> str:
+    return as_rbac(
+        rights(name), subject="verifier", own_namespace="probes", pod_security="restricted"
+    )
+
+
+@pytest.mark.parametrize("name", INTENTS)
+def test_the_rbac_grants_exactly_what_is_asked_for(name):
+    assert granted(rbac(name)) == set(rights(name))
+
+
+@pytest.mark.parametrize("name", INTENTS)
+def test_the_rbac_binds_one_account_of_our_own_namespace(name):
+    documents = list(yaml.safe_load_all(rbac(name)))
+    account = {"kind": "ServiceAccount", "name": "verifier", "namespace": "probes"}
+    assert documents[0]["kind"] == "Namespace"
+    assert documents[0]["metadata"]["name"] == "probes"
+    assert documents[1]["kind"] == "ServiceAccount"
+    for d in documents:
+        if d["kind"].endswith("Binding"):
+            assert d["subjects"] == [account]
+
+
+@pytest.mark.parametrize("name", INTENTS)
+def test_no_right_is_a_wildcard_and_none_reads_secrets_or_changes_users_objects(name):
+    for right in rights(name):
+        assert "*" not in (right.verb, right.resource, right.group, right.namespace)
+        assert right.resource != "secrets"
+        assert right.verb not in ("update", "patch", "impersonate", "bind", "escalate")
+
+
+@pytest.mark.parametrize("name", INTENTS)
+def test_cluster_wide_nothing_but_looking_at_namespaces_is_needed(name):
+    assert {r for r in rights(name) if not r.namespace} == {Right("", "", "namespaces", "get")}
+
+
+def test_making_our_own_namespace_needs_two_rights_more():
+    assert {r.verb for r in own_namespace_rights()} == {"create", "delete"}
+
+
+@pytest.mark.parametrize("namespace", ["web", "data", "probes"])
+@pytest.mark.parametrize(
+    ("resource", "verb"),
+    [
+        ("pods", "create"),
+        ("pods", "list"),
+        ("pods", "deletecollection"),
+        ("pods/exec", "create"),
+        ("pods/exec", "get"),
+        ("services", "create"),
+        ("services", "list"),
+        ("services", "get"),
+        ("services", "deletecollection"),
+    ],
+)
+def test_probe_pods_need_the_same_rights_in_each_of_their_namespaces(namespace, resource, verb):
+    assert Right(namespace, "", resource, verb) in rights("workloads")
+
+
+def test_policies_are_made_in_our_own_namespace_alone():
+    found = {r.namespace for r in rights("everything") if r.resource == "networkpolicies"}
+    assert found == {"probes"}
+
+
+def test_the_mesh_needs_the_root_certificate_of_each_meshed_namespace():
+    found = {(r.namespace, r.verb) for r in rights("everything") if r.resource == "configmaps"}
+    assert found == {("web", "get")}
+    assert not [r for r in rights("workloads") if r.resource == "configmaps"]
+
+
+def test_admission_needs_to_create_pods_where_it_is_tested_and_nothing_else():
+    assert [r for r in rights("everything") if r.namespace == "other"] == [
+        Right("other", "", "pods", "create")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("right", "text"),
+    [
+        (Right("ns", "", "pods", "create"), "create pods in namespace ns"),
+        (Right("", "", "namespaces", "get"), "get namespaces cluster-wide"),
+        (
+            Right("ns", "networking.k8s.io", "networkpolicies", "list"),
+            "list networkpolicies.networking.k8s.io in namespace ns",
+        ),
+    ],
+)
+def test_a_right_reads_as_a_sentence(right, text):
+    assert str(right) == text
