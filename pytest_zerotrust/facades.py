@@ -128,16 +128,13 @@ class Network(_Facade):
         return with_workloads(self._session.engines.network, ends, check)
 
     def _result(self, check: Check) -> Result:
-        from pytest_zerotrust.network.checks import CanaryCheck, DnsCheck, FlowCheck
+        from pytest_zerotrust.network.checks import Check as NetworkCheck
         from pytest_zerotrust.network.judge import Judge
 
-        if not isinstance(check, (CanaryCheck, DnsCheck, FlowCheck)):
+        if not isinstance(check, NetworkCheck):
             raise Inconclusive(f"{check.id} is no network check")
         engine = self._session.engines.network
-        judge = Judge(engine, engine.snapshot(check, self._session.network_demand))
-        if isinstance(check, FlowCheck):
-            return judge.flow(check)
-        return judge.dns(check) if isinstance(check, DnsCheck) else judge.canaries(check)
+        return Judge(engine, engine.snapshot(check, self._session.network_demand)).of(check)
 
 
 class Mesh(_Facade):

@@ -174,9 +174,9 @@ class ZeroTrustSession:
     @property
     def network_demand(self) -> list[Any]:
         """The network checks that were collected."""
-        from pytest_zerotrust.network.checks import CanaryCheck, DnsCheck, FlowCheck
+        from pytest_zerotrust.network.checks import Check as NetworkCheck
 
-        return [c for c in self.demand if isinstance(c, (FlowCheck, DnsCheck, CanaryCheck))]
+        return [c for c in self.demand if isinstance(c, NetworkCheck)]
 
     @property
     def mesh_demand(self) -> list[Any]:

@@ -41,6 +41,21 @@ class Workload:
                 return port
         return Port(number, protocol)
 
+    @property
+    def side_ports(self) -> tuple[Port, ...]:
+        """Ports beside the declared ones, which nobody may reach: the same numbers over the other
+        protocol, and one more TCP port. A rule that forgets its port or protocol opens them."""
+        declared = {(port.number, port.protocol) for port in self.ports}
+        others = [
+            Port(number, "UDP" if protocol == "TCP" else "TCP") for number, protocol in declared
+        ]
+        if declared:
+            taken = {number for number, _ in declared}
+            first = min(taken)
+            order = (*range(first + 1, 65536), *range(first - 1, 0, -1))
+            others.append(Port(next(number for number in order if number not in taken)))
+        return tuple(sorted(p for p in others if (p.number, p.protocol) not in declared))
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:
