@@ -33,3 +33,27 @@ def test_allowed(zt_network, check):
 def test_dns(zt_network, check):
     """Every workload can resolve names, over UDP and TCP."""
     zt_network.verify(check)
+
+
+@pytest.mark.zt_each("denied-egress")
+def test_denied_egress(zt_network, check):
+    """A destination outside the pods' network that nothing allows is denied."""
+    zt_network.verify(check)
+
+
+@pytest.mark.zt_each("allowed-egress")
+def test_allowed_egress(zt_network, check):
+    """A destination outside that the intent allows is reached."""
+    zt_network.verify(check)
+
+
+@pytest.mark.zt_each("side-ports")
+def test_side_ports(zt_network, check):
+    """Ports beside the declared ones are denied, over TCP and UDP."""
+    zt_network.verify(check)
+
+
+@pytest.mark.zt_each("newborn")
+def test_newborn(zt_network, check):
+    """A new pod is isolated from its first moment on."""
+    zt_network.verify(check)

@@ -13,6 +13,7 @@ import pytest
 from pytest_zerotrust.core.cleanup import CleanupReport
 from pytest_zerotrust.core.verdict import Verdict
 from pytest_zerotrust.fleet.cleanup import delete_run
+from pytest_zerotrust.report.waivers import as_data
 from pytest_zerotrust.signals import Unhurried
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def write_artifacts(folder: Path, session: ZeroTrustSession) -> None:
         "schema": "zerotrust.report/v1",
         "run": session.run.id,
         "level_reached": session.collector.level_reached,
+        "waivers": as_data(session.collector.states_of(session.waived)),
         "results": session.collector.results,
     }
     try:
