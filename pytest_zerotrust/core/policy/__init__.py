@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_zerotrust.core.policy.cilium import parse_cilium_policy
 from pytest_zerotrust.core.policy.endpoint import Dialect, Endpoint, Kind, node, world
-from pytest_zerotrust.core.policy.evaluate import Decision, Outcome, Side, decide, merged
+from pytest_zerotrust.core.policy.evaluate import Decision, Outcome, PolicySet, Side, decide, merged
 from pytest_zerotrust.core.policy.kubernetes import parse_network_policy
 from pytest_zerotrust.core.policy.match import NamedPorts
 from pytest_zerotrust.core.policy.model import Policy
@@ -26,6 +26,7 @@ __all__ = [
     "NamedPorts",
     "Outcome",
     "Policy",
+    "PolicySet",
     "Side",
     "bare_pods",
     "decide",

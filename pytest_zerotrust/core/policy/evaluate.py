@@ -98,25 +98,82 @@ def decide(
     by; where they are not given, such rules come out as unknown. Addresses are those of pods and
     nodes: a Service's has been translated before policies see a packet.
     """
-    policies = list(policies)
-    if source.same_pod(target):
-        note = ("a pod's traffic to itself never leaves it",)
-        sides = [
-            Side(direction=name, outcome=Outcome.ALLOWED, notes=note)
-            for name in ("egress", "ingress")
-        ]
-        return Decision(outcome=Outcome.ALLOWED, egress=sides[0], ingress=sides[1])
-    flow = _Flow(source, target, port, protocol, dialect, named_ports)
-    egress = flow.side(policies, "egress")
-    ingress = flow.side(policies, "ingress")
-    outcomes = (egress.outcome, ingress.outcome)
-    if Outcome.DENIED in outcomes:
-        outcome = Outcome.DENIED
-    elif Outcome.UNKNOWN in outcomes:
-        outcome = Outcome.UNKNOWN
-    else:
-        outcome = Outcome.ALLOWED
-    return Decision(outcome=outcome, egress=egress, ingress=ingress)
+    rules = PolicySet(policies, dialect=dialect, named_ports=named_ports)
+    return rules.decide(source, target, port, protocol)
+
+
+Found = tuple[Policy, Truth, Direction]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The policies that (perhaps) speak about one direction of an endpoint's traffic."""
+
+    endpoint: Endpoint
+    found: tuple[Found, ...]
+    notes: tuple[str, ...]
+
+
+class PolicySet:
+    """Policies for many decisions: whom each selects is worked out once for each endpoint."""
+
+    def __init__(
+        self,
+        policies: Iterable[Policy],
+        *,
+        dialect: Dialect,
+        named_ports: NamedPorts | None = None,
+    ) -> None:
+        self._policies = tuple(policies)
+        self._dialect = dialect
+        self._named_ports = named_ports
+        self._chosen: dict[tuple[int, str], _Chosen] = {}
+
+    def decide(
+        self, source: Endpoint, target: Endpoint, port: int, protocol: str = "TCP"
+    ) -> Decision:
+        """Evaluate one flow; see the function of this name."""
+        if source.same_pod(target):
+            note = ("a pod's traffic to itself never leaves it",)
+            sides = [
+                Side(direction=name, outcome=Outcome.ALLOWED, notes=note)
+                for name in ("egress", "ingress")
+            ]
+            return Decision(outcome=Outcome.ALLOWED, egress=sides[0], ingress=sides[1])
+        flow = _Flow(source, target, port, protocol, self._dialect, self._named_ports)
+        egress = flow.side(self._speaking("egress", source), "egress")
+        ingress = flow.side(self._speaking("ingress", target), "ingress")
+        outcomes = (egress.outcome, ingress.outcome)
+        if Outcome.DENIED in outcomes:
+            outcome = Outcome.DENIED
+        elif Outcome.UNKNOWN in outcomes:
+            outcome = Outcome.UNKNOWN
+        else:
+            outcome = Outcome.ALLOWED
+        return Decision(outcome=outcome, egress=egress, ingress=ingress)
+
+    def _speaking(self, name: str, subject: Endpoint) -> _Chosen:
+        key = (id(subject), name)
+        if key not in self._chosen:
+            notes: dict[str, None] = {}
+            found = tuple(self._look(name, subject, notes))
+            # The endpoint is kept along with its number, so that the number stays its own.
+            self._chosen[key] = _Chosen(subject, found, tuple(notes))
+        return self._chosen[key]
+
+    def _look(self, name: str, subject: Endpoint, notes: dict[str, None]) -> Iterable[Found]:
+        for policy in self._policies:
+            for section in policy.sections:
+                direction = section.egress if name == "egress" else section.ingress
+                if direction is None:
+                    continue
+                chosen = selects(section, subject, self._dialect, cilium=policy.cilium)
+                if not chosen.possible:
+                    continue
+                if self._dialect not in direction.dialects:
+                    notes[_not_read(policy, name, self._dialect)] = None
+                    continue
+                yield policy, all_of((chosen, _in_force(section))), direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +185,7 @@ class _Flow:
     dialect: Dialect
     named_ports: NamedPorts | None
 
-    def side(self, policies: Sequence[Policy], name: str) -> Side:
+    def side(self, chosen: _Chosen, name: str) -> Side:
         egress = name == "egress"
         subject, peer = (self.source, self.target) if egress else (self.target, self.source)
         if subject.kind is Kind.WORLD:
@@ -136,8 +193,8 @@ class _Flow:
         if self.protocol not in ("TCP", "UDP", "SCTP"):
             why = f"the protocol {self.protocol} is not evaluated"
             return Side(direction=name, outcome=Outcome.UNKNOWN, why=(why,))
-        notes: dict[str, None] = {}
-        found = list(self._sections(policies, name, subject, notes))
+        notes = dict.fromkeys(chosen.notes)
+        found = chosen.found
         free = self._own_node(name, subject, peer)
         requires = _requirements(found)
         allows: dict[str, Truth] = {}
@@ -164,23 +221,6 @@ class _Flow:
             why=passes.why,
             notes=tuple(notes),
         )
-
-    def _sections(
-        self, policies: Sequence[Policy], name: str, subject: Endpoint, notes: dict[str, None]
-    ) -> Iterable[tuple[Policy, Truth, Direction]]:
-        """The policies that (perhaps) speak about this direction of the subject's traffic."""
-        for policy in policies:
-            for section in policy.sections:
-                direction = section.egress if name == "egress" else section.ingress
-                if direction is None:
-                    continue
-                chosen = selects(section, subject, self.dialect, cilium=policy.cilium)
-                if not chosen.possible:
-                    continue
-                if self.dialect not in direction.dialects:
-                    notes[_not_read(policy, name, self.dialect)] = None
-                    continue
-                yield policy, all_of((chosen, _in_force(section))), direction
 
     def _own_node(self, name: str, subject: Endpoint, peer: Endpoint) -> Truth:
         """Whether the flow is between a pod and its own node, which is always let through.
@@ -224,7 +264,7 @@ def _in_force(section: Section) -> Truth:
 
 
 def _requirements(
-    found: Iterable[tuple[Policy, Truth, Direction]],
+    found: Iterable[Found],
 ) -> tuple[list[tuple[Truth, Selector]], list[tuple[Truth, Selector]]]:
     """Demands on peers that are named by labels: for allow rules, and for deny rules."""
     found = list(found)
