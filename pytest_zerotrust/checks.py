@@ -20,6 +20,7 @@ from pytest_zerotrust.network.checks import (
     side_port_checks,
 )
 from pytest_zerotrust.network.checks import Check as NetworkCheck
+from pytest_zerotrust.network.coverage import CoverageCheck, Part, coverage_checks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ class NothingToCheck:
         return f"{self.control}-not-declared"
 
 
-Check = NetworkCheck | PortCheck | CallCheck | PairCheck | NothingToCheck
+Check = NetworkCheck | CoverageCheck | PortCheck | CallCheck | PairCheck | NothingToCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,16 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "dns": Kind(
             control="ZT-NET-004", make=dns_checks, why_none="the intent declares no workloads"
+        ),
+        "policies-select-pods": Kind(
+            control="ZT-NET-005",
+            make=lambda intent: coverage_checks(intent, Part.SELECT),
+            why_none="the intent names no namespaces",
+        ),
+        "pods-have-policies": Kind(
+            control="ZT-NET-005",
+            make=lambda intent: coverage_checks(intent, Part.COVER),
+            why_none="the intent names no namespaces",
         ),
         "denied-egress": Kind(
             control="ZT-NET-006",

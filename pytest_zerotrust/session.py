@@ -235,12 +235,13 @@ def _intent_text(settings: Settings) -> tuple[str, str]:
 def print_rbac(config: pytest.Config) -> int:
     """Print the RBAC manifests for the intent file of this run."""
     from pytest_zerotrust.fleet.manifests import own_pod_security
-    from pytest_zerotrust.fleet.rights import as_rbac, fleet_rights
+    from pytest_zerotrust.fleet.rights import as_rbac, explaining_rights, fleet_rights
 
     session = ZeroTrustSession.from_config(config)
     intent = session.intent
     text = as_rbac(
         fleet_rights(intent, session.settings.namespaces),
+        explaining_rights(intent, session.settings.namespaces),
         subject="zerotrust-verifier",
         own_namespace=intent.probe.namespace,
         pod_security=own_pod_security(intent.mesh),

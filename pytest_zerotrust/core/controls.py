@@ -56,6 +56,14 @@ _ALL = (
         remedy="Allow egress to the cluster DNS on port 53, UDP and TCP.",
     ),
     Control(
+        id="ZT-NET-005",
+        title="every policy selects a pod, and a policy isolates every pod",
+        level=1,
+        severity="medium",
+        remedy="Correct the selector of a policy that selects nothing, or delete it; add a "
+        "default-deny NetworkPolicy to a namespace with pods that no policy isolates.",
+    ),
+    Control(
         id="ZT-NET-006",
         title="ways out of the pods' network that nothing allows are denied",
         level=1,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.live.support import HOLDS, INCONCLUSIVE, VIOLATED
+from tests.live.support import HOLDS, INCONCLUSIVE, NOT_APPLICABLE, VIOLATED
 
 Policy = Mapping[str, Any]
 
@@ -176,6 +176,37 @@ class Rules:
         return bool(denies), False
 
 
+class Coverage:
+    """Which policies select a pod of the lab, and which pods a policy isolates."""
+
+    # Beside the workloads of the intent, two servers live in legacy.
+    MORE = (Pod("legacy", {"app": "greeter"}), Pod("legacy", {"app": "mute"}))
+
+    def __init__(self, world: World, policies: Iterable[Policy]) -> None:
+        self._pods = (*world.pods.values(), *self.MORE)
+        self._policies = list(policies)
+        self._rules = Rules(())
+
+    def verdicts(self, namespace: str) -> tuple[str, str]:
+        policies = [p for p in self._policies if p["metadata"]["namespace"] == namespace]
+        pods = [pod for pod in self._pods if pod.namespace == namespace]
+        selected = [any(self._selects(policy, pod) for pod in pods) for policy in policies]
+        covered = [any(self._isolates(policy, pod) for policy in policies) for pod in pods]
+        select = VIOLATED if not all(selected) else HOLDS if selected else NOT_APPLICABLE
+        return select, HOLDS if all(covered) else VIOLATED
+
+    def _selects(self, policy: Policy, pod: Pod) -> bool:
+        kubernetes = policy["kind"] == "NetworkPolicy"
+        selector = policy["spec"]["podSelector" if kubernetes else "endpointSelector"]
+        mesh = {"security.istio.io/tlsMode": "istio"} if pod.meshed else {}
+        return _matches(selector, {**pod.labels, **mesh})
+
+    def _isolates(self, policy: Policy, pod: Pod) -> bool:
+        read = self._rules._kubernetes if policy["kind"] == "NetworkPolicy" else self._rules._cilium
+        nobody = Pod("nowhere", {})
+        return any(read(policy, side, pod, nobody, 1, "TCP")[0] for side in ("Ingress", "Egress"))
+
+
 @dataclass(frozen=True)
 class Controls:
     """All that decides in the lab."""
@@ -239,6 +270,11 @@ def predict(controls: Controls) -> dict[str, str]:
                 verdict = INCONCLUSIVE
             control = "ZT-NET-007" if allowed else "ZT-NET-006"
             verdicts[f"{control}-{source}->{name}"] = verdict
+    coverage = Coverage(world, controls.network)
+    for namespace in {pod.namespace: None for pod in world.pods.values()}:
+        select, cover = coverage.verdicts(namespace)
+        verdicts[f"ZT-NET-005-policies-select-pods-{namespace}"] = select
+        verdicts[f"ZT-NET-005-pods-have-policies-{namespace}"] = cover
     mesh = HOLDS if controls.strict else VIOLATED
     for name, pod in world.pods.items():
         if pod.meshed:

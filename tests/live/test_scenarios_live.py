@@ -11,6 +11,7 @@ from tests.live.support import (
     DENY_NETWORK,
     HOLDS,
     INCONCLUSIVE,
+    NOT_APPLICABLE,
     VIOLATED,
     Cluster,
     differences,
@@ -22,6 +23,14 @@ pytestmark = pytest.mark.live
 ALL = tuple(predict(Controls(network=())))
 DENY = (*DENY_NETWORK, "ZT-MSH-001", "ZT-MSH-002")
 ADMISSION = ("ZT-ADM-001", "ZT-ADM-002", "ZT-ADM-003")
+
+
+def without_policies(namespace: str) -> dict[str, str]:
+    """What ZT-NET-005 says of a namespace in which there are none."""
+    return {
+        f"ZT-NET-005-policies-select-pods-{namespace}": NOT_APPLICABLE,
+        f"ZT-NET-005-pods-have-policies-{namespace}": VIOLATED,
+    }
 
 
 def test_hardened_is_green_three_times_in_a_row_and_with_two_workers(scenario, tmp_path: Path):
@@ -42,6 +51,8 @@ def test_open_violates_every_deny_control_and_says_who_reached_whom(scenario, tm
     assert run.status == 1, run.output
     expected = dict.fromkeys(ALL, HOLDS)
     expected |= dict.fromkeys(run.of(*DENY, *ADMISSION), VIOLATED)
+    for namespace in ("production", "staging", "legacy"):
+        expected |= without_policies(namespace)
     assert differences(expected, run.verdicts) == []
     assert "no level holds" in run.output
     assert (
@@ -84,6 +95,7 @@ def test_reference_cuts_what_must_work_and_lets_init_containers_pass(scenario, t
         for name in run.of("ZT-NET-006", "ZT-NET-011")
         if run.results[name]["subject"].partition("->")[0] not in production
     }
+    expected |= without_policies("staging") | without_policies("legacy")
     # The admission rules read spec.containers only.
     expected |= {name: VIOLATED for name in run.of(*ADMISSION) if "initContainers" in name}
     assert differences(expected, run.verdicts) == []
