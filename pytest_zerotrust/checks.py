@@ -18,6 +18,12 @@ from pytest_zerotrust.network.checks import (
     side_port_checks,
 )
 from pytest_zerotrust.network.checks import Check as NetworkCheck
+from pytest_zerotrust.network.inventory import (
+    AlikeCheck,
+    NamedCheck,
+    alike_checks,
+    named_checks,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +39,7 @@ class NothingToCheck:
         return f"{self.control}-not-declared"
 
 
-Check = NetworkCheck | PortCheck | CallCheck | PairCheck | NothingToCheck
+Check = NetworkCheck | NamedCheck | AlikeCheck | PortCheck | CallCheck | PairCheck | NothingToCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "dns": Kind(
             control="ZT-NET-004", make=dns_checks, why_none="the intent declares no workloads"
+        ),
+        "named": Kind(
+            control="ZT-NET-008", make=named_checks, why_none="the intent names no namespaces"
+        ),
+        "alike": Kind(
+            control="ZT-NET-009", make=alike_checks, why_none="the intent declares no workloads"
         ),
         "side-ports": Kind(
             control="ZT-NET-010",

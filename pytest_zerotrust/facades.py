@@ -132,8 +132,11 @@ class Network(_Facade):
 
     def _result(self, check: Check) -> Result:
         from pytest_zerotrust.network.checks import Check as NetworkCheck
+        from pytest_zerotrust.network.inventory import AlikeCheck, NamedCheck, judge_inventory
         from pytest_zerotrust.network.judge import Judge
 
+        if isinstance(check, (AlikeCheck, NamedCheck)):
+            return judge_inventory(self._session.engines.api, self._session.intent, check)
         if not isinstance(check, NetworkCheck):
             raise Inconclusive(f"{check.id} is no network check")
         engine = self._session.engines.network

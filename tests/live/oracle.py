@@ -162,7 +162,10 @@ def predict(controls: Controls) -> dict[str, str]:
     def resolves(pod: Pod) -> bool:
         return all(rules.allows(pod, DNS, 53, protocol) for protocol in ("UDP", "TCP"))
 
+    for namespace in {pod.namespace for pod in world.pods.values()}:
+        verdicts[f"ZT-NET-008-{namespace}"] = HOLDS
     for source in world.pods:
+        verdicts[f"ZT-NET-009-{source}"] = HOLDS
         verdicts[f"ZT-NET-004-{source}"] = HOLDS if resolves(plain(source)) else VIOLATED
         for target in world.pods:
             if source == target:
