@@ -22,7 +22,7 @@ ALL = {
         f"ZT-NET-009-{name}": HOLDS
         for name in (
             "api-gateway", "payment-service", "database", "api", "batch", "frontend", "reports",
-            "web",
+            "web", "greeter", "mute",
         )
     },
 }  # fmt: skip
