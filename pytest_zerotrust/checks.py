@@ -21,6 +21,12 @@ from pytest_zerotrust.network.checks import (
 )
 from pytest_zerotrust.network.checks import Check as NetworkCheck
 from pytest_zerotrust.network.coverage import CoverageCheck, Part, coverage_checks
+from pytest_zerotrust.network.inventory import (
+    AlikeCheck,
+    NamedCheck,
+    alike_checks,
+    named_checks,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +42,16 @@ class NothingToCheck:
         return f"{self.control}-not-declared"
 
 
-Check = NetworkCheck | CoverageCheck | PortCheck | CallCheck | PairCheck | NothingToCheck
+Check = (
+    NetworkCheck
+    | CoverageCheck
+    | NamedCheck
+    | AlikeCheck
+    | PortCheck
+    | CallCheck
+    | PairCheck
+    | NothingToCheck
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +101,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             control="ZT-NET-007",
             make=allowed_egress_checks,
             why_none="the intent allows no flow to a destination outside",
+        ),
+        "named": Kind(
+            control="ZT-NET-008", make=named_checks, why_none="the intent names no namespaces"
+        ),
+        "alike": Kind(
+            control="ZT-NET-009", make=alike_checks, why_none="the intent declares no workloads"
         ),
         "side-ports": Kind(
             control="ZT-NET-010",

@@ -133,10 +133,13 @@ class Network(_Facade):
     def _result(self, check: Check) -> Result:
         from pytest_zerotrust.network.checks import Check as NetworkCheck
         from pytest_zerotrust.network.coverage import CoverageCheck, verify_coverage
+        from pytest_zerotrust.network.inventory import AlikeCheck, NamedCheck, judge_inventory
         from pytest_zerotrust.network.judge import Judge
 
         if isinstance(check, CoverageCheck):
             return verify_coverage(self._session.engines.api, check)
+        if isinstance(check, (AlikeCheck, NamedCheck)):
+            return judge_inventory(self._session.engines.api, self._session.intent, check)
         if not isinstance(check, NetworkCheck):
             raise Inconclusive(f"{check.id} is no network check")
         engine = self._session.engines.network

@@ -72,6 +72,14 @@ def add_options(parser: pytest.Parser) -> None:
         default=False,
         help="Print the RBAC that a run with this intent file needs, and exit",
     )
+    group.addoption(
+        "--zt-draft",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="Write a first intent file from what runs in the cluster (to FILE, which must not be "
+        "there yet, or to the terminal), and exit. Reads only",
+    )
 
 
 def add_kubeconfig(parser: pytest.Parser) -> bool:

@@ -11,6 +11,7 @@ import getpass
 import socket
 import threading
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -247,4 +248,34 @@ def print_rbac(config: pytest.Config) -> int:
         pod_security=own_pod_security(intent.mesh),
     )
     print(text, end="")
+    return 0
+
+
+def write_draft(config: pytest.Config) -> int:
+    """Write a first intent file from what runs in the cluster. Raises pytest.UsageError."""
+    from pytest_zerotrust.cluster.access import who_am_i
+    from pytest_zerotrust.cluster.api import Api
+    from pytest_zerotrust.cluster.connection import open_connection
+    from pytest_zerotrust.draft import collect, render
+
+    word = str(config.getoption("zt_draft"))
+    file = None if word == "-" else Path(config.invocation_params.dir, word).expanduser()
+    try:
+        settings = resolve(config)
+        if settings.cluster is None:
+            raise UsageProblem(f"--zt-draft reads a cluster, but {_NO_CLUSTER}")
+        if file is not None and file.exists():
+            raise UsageProblem(f"--zt-draft {word}: the file is there already. Give another name.")
+        api = Api(open_connection(settings.cluster), user_agent="pytest-zerotrust/draft")
+        who_am_i(api)
+        text = render(collect(api, settings.namespaces))
+        intent_from_text(text, "the draft")
+        if file is None:
+            print(text, end="")
+            return 0
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except (UsageProblem, OSError) as error:
+        raise pytest.UsageError(f"zerotrust: {error}") from error
+    print(f"zerotrust: the draft is in {word}. Read it, correct it, and commit it.")
     return 0

@@ -79,6 +79,21 @@ _ALL = (
         remedy="Allow egress from the workload to the destination's addresses and port.",
     ),
     Control(
+        id="ZT-NET-008",
+        title="every pod of the namespaces belongs to a workload of the intent",
+        level=1,
+        severity="high",
+        remedy="Name the workload in the intent file with its ports and flows, or remove it "
+        "from the namespace.",
+    ),
+    Control(
+        id="ZT-NET-009",
+        title="all pods of a workload look the same to policies",
+        level=1,
+        severity="high",
+        remedy="Give the pods the same labels again, or name each kind as a workload of its own.",
+    ),
+    Control(
         id="ZT-NET-010",
         title="ports beside the declared ones are denied",
         level=1,

@@ -43,6 +43,8 @@ class World:
             "frontend": Pod("staging", {"app": "frontend"}, meshed=True),
             "reports": Pod("staging", {"app": "reports"}),
             "web": Pod("legacy", {"app": "web"}),
+            "greeter": Pod("legacy", {"app": "greeter"}),
+            "mute": Pod("legacy", {"app": "mute"}),
         }
     )
     flows: tuple[tuple[str, str], ...] = (
@@ -69,7 +71,7 @@ class World:
     )
 
     def port(self, name: str) -> int:
-        return 5432 if name == "database" else 8080
+        return {"database": 5432, "greeter": 2525, "mute": 9000}.get(name, 8080)
 
     def first_of_each_namespace(self) -> list[str]:
         first: dict[str, str] = {}
@@ -234,7 +236,10 @@ def predict(controls: Controls) -> dict[str, str]:
     def resolves_somehow(pod: Pod) -> bool:
         return any(rules.allows(pod, DNS, 53, protocol) for protocol in ("UDP", "TCP"))
 
+    for namespace in {pod.namespace for pod in world.pods.values()}:
+        verdicts[f"ZT-NET-008-{namespace}"] = HOLDS
     for source in world.pods:
+        verdicts[f"ZT-NET-009-{source}"] = HOLDS
         verdicts[f"ZT-NET-004-{source}"] = HOLDS if resolves(plain(source)) else VIOLATED
         for target in world.pods:
             if source == target:
