@@ -33,3 +33,15 @@ def test_allowed(zt_network, check):
 def test_dns(zt_network, check):
     """Every workload can resolve names, over UDP and TCP."""
     zt_network.verify(check)
+
+
+@pytest.mark.zt_each("side-ports")
+def test_side_ports(zt_network, check):
+    """Ports beside the declared ones are denied, over TCP and UDP."""
+    zt_network.verify(check)
+
+
+@pytest.mark.zt_each("newborn")
+def test_newborn(zt_network, check):
+    """A new pod is isolated from its first moment on."""
+    zt_network.verify(check)

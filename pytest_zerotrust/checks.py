@@ -11,12 +11,13 @@ from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.mesh.checks import CallCheck, PortCheck, call_checks, port_checks
 from pytest_zerotrust.network.checks import (
     CanaryCheck,
-    DnsCheck,
-    FlowCheck,
     allowed_checks,
     denied_checks,
     dns_checks,
+    newborn_checks,
+    side_port_checks,
 )
+from pytest_zerotrust.network.checks import Check as NetworkCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class NothingToCheck:
         return f"{self.control}-not-declared"
 
 
-Check = FlowCheck | DnsCheck | CanaryCheck | PortCheck | CallCheck | PairCheck | NothingToCheck
+Check = NetworkCheck | PortCheck | CallCheck | PairCheck | NothingToCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,16 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "dns": Kind(
             control="ZT-NET-004", make=dns_checks, why_none="the intent declares no workloads"
+        ),
+        "side-ports": Kind(
+            control="ZT-NET-010",
+            make=side_port_checks,
+            why_none="the intent declares no two workloads of which one has a port",
+        ),
+        "newborn": Kind(
+            control="ZT-NET-011",
+            make=newborn_checks,
+            why_none="the intent leaves no TCP flow undeclared",
         ),
         "plaintext": Kind(
             control="ZT-MSH-001",

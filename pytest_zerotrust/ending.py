@@ -15,6 +15,7 @@ import pytest
 from pytest_zerotrust.core.cleanup import CleanupReport
 from pytest_zerotrust.core.verdict import Verdict
 from pytest_zerotrust.fleet.cleanup import delete_run
+from pytest_zerotrust.report.waivers import as_data
 
 if TYPE_CHECKING:
     from pytest_zerotrust.session import ZeroTrustSession
@@ -139,6 +140,7 @@ def write_artifacts(folder: Path, session: ZeroTrustSession) -> None:
         "schema": "zerotrust.report/v1",
         "run": session.run.id,
         "level_reached": session.collector.level_reached,
+        "waivers": as_data(session.collector.states_of(session.waived)),
         "results": session.collector.results,
     }
     try:

@@ -10,6 +10,7 @@ from pytest_zerotrust.checks import Check, NothingToCheck
 from pytest_zerotrust.core.intent import Flow, Port, Workload
 from pytest_zerotrust.core.reachability import Expected
 from pytest_zerotrust.core.verdict import Result, Verdict
+from pytest_zerotrust.core.waiving import waive
 from pytest_zerotrust.errors import Inconclusive, ZeroTrustError
 from pytest_zerotrust.outcome import OPEN_SENTENCES, conclude
 
@@ -30,8 +31,9 @@ class _Facade:
     def verify(self, check: Check) -> Result:
         """Verify one check of the shipped suite.
 
-        Returns its result if the control holds. Raises Violation or Inconclusive otherwise, and
-        skips where the intent gives the control no subject.
+        Returns its result if the control holds. Raises Violation or Inconclusive otherwise,
+        skips where the intent gives the control no subject, and ends the test as an expected
+        failure where the intent has an exception for the violation.
         """
         __tracebackhide__ = True
         if isinstance(check, NothingToCheck):
@@ -44,6 +46,7 @@ class _Facade:
             )
         else:
             result = _guarded(lambda: self._result(check), check)
+            result = waive(result, self._session.intent.waiver_of(check.id))
         conclude(self._item, result)
         return result
 
@@ -128,16 +131,13 @@ class Network(_Facade):
         return with_workloads(self._session.engines.network, ends, check)
 
     def _result(self, check: Check) -> Result:
-        from pytest_zerotrust.network.checks import CanaryCheck, DnsCheck, FlowCheck
+        from pytest_zerotrust.network.checks import Check as NetworkCheck
         from pytest_zerotrust.network.judge import Judge
 
-        if not isinstance(check, (CanaryCheck, DnsCheck, FlowCheck)):
+        if not isinstance(check, NetworkCheck):
             raise Inconclusive(f"{check.id} is no network check")
         engine = self._session.engines.network
-        judge = Judge(engine, engine.snapshot(check, self._session.network_demand))
-        if isinstance(check, FlowCheck):
-            return judge.flow(check)
-        return judge.dns(check) if isinstance(check, DnsCheck) else judge.canaries(check)
+        return Judge(engine, engine.snapshot(check, self._session.network_demand)).of(check)
 
 
 class Mesh(_Facade):

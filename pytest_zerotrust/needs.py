@@ -14,8 +14,8 @@ from pytest_zerotrust.checks import KINDS, Check, NothingToCheck, checks_of
 from pytest_zerotrust.cluster.access import Right
 from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.fleet.rights import fleet_rights
-from pytest_zerotrust.mesh.checks import CallCheck, PortCheck
-from pytest_zerotrust.network.checks import CanaryCheck, DnsCheck, FlowCheck
+from pytest_zerotrust.mesh.checks import PortCheck
+from pytest_zerotrust.network.checks import CanaryCheck
 
 _FLEET = frozenset({"pods", "pods/exec", "services", "networkpolicies"})
 
@@ -64,18 +64,24 @@ def probe_namespaces(intent: Intent, more: Iterable[str], selection: Selection) 
     keys: set[str] = set()
     fleet = False
     for check in selection.checks:
-        fleet = fleet or not isinstance(check, (PairCheck, NothingToCheck))
-        if isinstance(check, CanaryCheck):
-            keys |= set(intent.workloads)
-        elif isinstance(check, DnsCheck):
-            keys.add(check.workload)
-        elif isinstance(check, (FlowCheck, CallCheck)):
-            keys |= {check.flow.source, check.flow.target}
-        elif isinstance(check, PortCheck):
-            keys |= set(intent.sources_of(check.workload, check.port))
+        if not isinstance(check, (PairCheck, NothingToCheck)):
+            fleet = True
+            keys |= _stand_ins(intent, check)
     used = {intent.workloads[key].namespace for key in keys}
     named = [namespace for namespace in intent.namespaces if namespace in used]
     return tuple(dict.fromkeys((*named, own))) if fleet else ()
+
+
+def _stand_ins(intent: Intent, check: Check) -> set[str]:
+    """The workloads of which a check needs a twin, or more."""
+    if isinstance(check, CanaryCheck):
+        return set(intent.workloads)
+    if isinstance(check, PortCheck):
+        return set(intent.sources_of(check.workload, check.port))
+    flows = [*getattr(check, "flows", ()), *filter(None, [getattr(check, "flow", None)])]
+    named = {getattr(check, word, "") for word in ("workload", "source", "target")}
+    named |= {key for flow in flows for key in (flow.source, flow.target)}
+    return named & set(intent.workloads) or set(intent.workloads)
 
 
 def needed_rights(intent: Intent, more: Iterable[str], selection: Selection) -> list[Right]:

@@ -6,6 +6,7 @@ deletes at the end. Workers of pytest-xdist get all of that handed over and neve
 
 from __future__ import annotations
 
+import datetime
 import getpass
 import socket
 import sys
@@ -19,14 +20,14 @@ from pytest_zerotrust.checks import Check
 from pytest_zerotrust.cluster.access import Identity
 from pytest_zerotrust.cluster.connection import ClusterOptions
 from pytest_zerotrust.cluster.discovery import LiveWorkload
-from pytest_zerotrust.core.intent import Intent
+from pytest_zerotrust.core.intent import Intent, Waiver
 from pytest_zerotrust.errors import UsageProblem
 from pytest_zerotrust.fleet.run import Run, expiring, new_run
 from pytest_zerotrust.intent.load import intent_from_text
 from pytest_zerotrust.report.collector import Collector
 from pytest_zerotrust.settings import DEFAULT_INTENT, Settings, resolve
 from pytest_zerotrust.signals import Unhurried, end_on_sigterm
-from pytest_zerotrust.suite import check_of
+from pytest_zerotrust.suite import check_of, waived_checks
 from pytest_zerotrust.usage import uses_zerotrust
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class ZeroTrustSession:
         self.settings = settings
         self.intent = intent
         self._intent_text = ""
+        self._today = datetime.datetime.now(datetime.UTC).date()
+        self.waived: dict[Waiver, frozenset[str]] = {}
         self.is_worker = hasattr(config, "workerinput")
         self.run: Run | None = None
         self.identity: Identity | None = None
@@ -65,7 +68,10 @@ class ZeroTrustSession:
             settings = resolve(config)
             handed = getattr(config, "workerinput", {}).get("zerotrust")
             if handed is not None:
-                session = cls(config, settings, _parse(handed["intent"], handed["intent_name"]))
+                # The controller's day, so that no worker of a run at midnight thinks otherwise.
+                day = datetime.date.fromisoformat(handed["today"])
+                text, name = handed["intent"], handed["intent_name"]
+                session = cls(config, settings, intent_from_text(text, name, today=day))
                 session._take_over(handed)
                 cluster = handed["cluster"]
                 if cluster is not None:
@@ -73,8 +79,9 @@ class ZeroTrustSession:
                     session.settings = replace(settings, cluster=options)
             else:
                 text, name = _intent_text(settings)
-                session = cls(config, settings, _parse(text, name))
+                session = cls(config, settings, intent_from_text(text, name))
                 session._intent_text = text
+                session.waived = waived_checks(session.intent)
         except UsageProblem as error:
             raise pytest.UsageError(f"zerotrust: {error}") from error
         if not session.is_worker:
@@ -138,6 +145,7 @@ class ZeroTrustSession:
         return {
             "intent": self._intent_text,
             "intent_name": self.intent.source,
+            "today": self._today.isoformat(),
             "cluster": asdict(self.settings.cluster) if self.settings.cluster else None,
             "run": self.run.to_dict() if self.run else None,
             "live": {key: live.to_dict() for key, live in self.live.items()},
@@ -182,9 +190,9 @@ class ZeroTrustSession:
     @property
     def network_demand(self) -> list[Any]:
         """The network checks that were collected."""
-        from pytest_zerotrust.network.checks import CanaryCheck, DnsCheck, FlowCheck
+        from pytest_zerotrust.network.checks import Check as NetworkCheck
 
-        return [c for c in self.demand if isinstance(c, (FlowCheck, DnsCheck, CanaryCheck))]
+        return [c for c in self.demand if isinstance(c, NetworkCheck)]
 
     @property
     def mesh_demand(self) -> list[Any]:
@@ -214,8 +222,10 @@ class ZeroTrustSession:
         asked = self.collector.results or self.collector.inconclusive_tests or self.run is not None
         if not self.is_worker and asked:
             from pytest_zerotrust.report.table import show
+            from pytest_zerotrust.report.waivers import show_waivers
 
             show(terminalreporter, self.collector, demanded=self.settings.level)
+            show_waivers(terminalreporter, self.collector.states_of(self.waived))
 
     def close(self) -> None:
         """Give back the signal handler."""
@@ -230,10 +240,6 @@ def _intent_text(settings: Settings) -> tuple[str, str]:
     if settings.intent_file is None:
         return "version: 1\n", f"no intent file ({DEFAULT_INTENT})"
     return read_text(settings.intent_file), str(settings.intent_file)
-
-
-def _parse(text: str, name: str) -> Intent:
-    return intent_from_text(text, name)
 
 
 def print_rbac(config: pytest.Config) -> int:

@@ -56,6 +56,22 @@ _ALL = (
         remedy="Allow egress to the cluster DNS on port 53, UDP and TCP.",
     ),
     Control(
+        id="ZT-NET-010",
+        title="ports beside the declared ones are denied",
+        level=1,
+        severity="high",
+        remedy="Give every rule that allows a peer its port and protocol; "
+        "a rule without them opens all ports.",
+    ),
+    Control(
+        id="ZT-NET-011",
+        title="a new pod is isolated from its first moment on",
+        level=1,
+        severity="high",
+        remedy="See that policies select pods by labels which they have when they are created, "
+        "and that the CNI starts no pod before its policies are in force.",
+    ),
+    Control(
         id="ZT-MSH-001",
         title="plaintext to a meshed workload is refused by its proxy",
         level=2,

@@ -169,6 +169,31 @@ class Fleet:
         self._services[(target.namespace, name)] = ip
         return ip, ""
 
+    def seal(self) -> bool:
+        """Make the policy that closes the sealed canaries.
+
+        Returns True if it was made now, False if another process of the run was first. Raises
+        ApiFailure or ApiUnreachable.
+        """
+        own = self.own_namespace
+        path = f"/apis/networking.k8s.io/v1/namespaces/{own}/networkpolicies"
+        body = manifests.seal(self.run.name("seal"), own, self.run)
+        response = self._api.request("POST", path, body=body)
+        if not response.ok and response.status != 409:
+            raise ApiFailure(response, f"policy of the sealed canary in {own}")
+        return response.ok
+
+    def is_sealed(self) -> bool:
+        """True if the policy of the sealed canaries is there. Raises ApiUnreachable."""
+        own = self.own_namespace
+        path = f"/apis/networking.k8s.io/v1/namespaces/{own}/networkpolicies"
+        listed = self._api.get(path, labelSelector=self.run.selector)["items"]
+        return bool(listed)
+
+    def service_host(self, target: PodSpec) -> str:
+        """The DNS name of the Service of our own before a pod, without the cluster's domain."""
+        return f"{self.run.name('svc', target.subject)}.{target.namespace}.svc"
+
     # -- creating
 
     def _create(self, specs: Sequence[PodSpec]) -> None:
@@ -212,7 +237,7 @@ class Fleet:
                     self._problems[spec.name] = problem
 
     def _refuse_unready_services(self, specs: Sequence[PodSpec]) -> None:
-        twins = [spec for spec in specs if spec.role in (Role.TWIN, Role.MESHED)]
+        twins = [spec for spec in specs if spec.role in (Role.TWIN, Role.MESHED, Role.NEWBORN)]
         services = {
             namespace: services_publishing_unready(self._api, namespace)
             for namespace in sorted({spec.namespace for spec in twins})
@@ -257,11 +282,6 @@ class Fleet:
                 response = self._api.request("POST", "/api/v1/namespaces", body=body)
             if not response.ok and response.status != 409:
                 raise ApiFailure(response, f"own namespace {name}")
-            seal = manifests.seal(self.run.name("seal"), name, self.run)
-            path = f"/apis/networking.k8s.io/v1/namespaces/{name}/networkpolicies"
-            response = self._api.request("POST", path, body=seal)
-            if not response.ok and response.status != 409:
-                raise ApiFailure(response, f"policy of the sealed canary in {name}")
             self._own_namespace_ready = True
 
     def _own_namespace(self) -> Response:

@@ -27,6 +27,8 @@ class Role(enum.Enum):
     """In our own namespace, open: shows that the path between two nodes lives."""
     SEALED = "sealed"
     """In our own namespace, closed by a policy of ours: shows that policies are enforced."""
+    NEWBORN = "newborn"
+    """A twin that tries, from its first moment on, what it must not reach."""
     NODE = "node"
     """In the network of a node, where the intent file allows it."""
 
@@ -36,8 +38,9 @@ class PodSpec:
     """One probe pod: where it goes, what it looks like to policies, what it listens on.
 
     ``port_names`` are the names of the workload's container ports, which policies may use.
-    ``node`` is where it must run, ``near`` where it should. ``refusal`` says why it must not be
-    made, if it would do harm.
+    ``side_ports`` are further ports to listen on that no Service leads to. ``node`` is where it
+    must run, ``near`` where it should. ``birth`` are the attempts that it makes as soon as it
+    runs. ``refusal`` says why it must not be made, if it would do harm.
     """
 
     name: str
@@ -47,9 +50,11 @@ class PodSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     service_account: str = "default"
     ports: tuple[Port, ...] = ()
+    side_ports: tuple[Port, ...] = ()
     port_names: Mapping[str, int] = field(default_factory=dict)
     node: str | None = None
     near: str | None = None
+    birth: tuple[Mapping[str, object], ...] = ()
     refusal: str = ""
 
     @property

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from pytest_zerotrust.core.cleanup import CleanupReport
+from pytest_zerotrust.core.intent import Waiver
 from pytest_zerotrust.core.maturity import LevelStatus, assess, reached
 from pytest_zerotrust.core.verdict import Verdict
+from pytest_zerotrust.core.waiving import WaiverState, states
 
 _CONTROL_ID = re.compile(r"ZT-[A-Z]{3}-\d{3}")
 
@@ -63,6 +66,13 @@ class Collector:
     def count(self, verdict: Verdict) -> int:
         """How many checks ended with this verdict."""
         return sum(result["verdict"] == verdict.value for result in self.results)
+
+    def states_of(self, waivers: Mapping[Waiver, frozenset[str]]) -> dict[Waiver, WaiverState]:
+        """What became of waivers, each of which is for checks of these ids."""
+        return states(
+            waivers,
+            ((f"{r['control']}-{r['subject']}", Verdict(r["verdict"])) for r in self.results),
+        )
 
     @property
     def levels(self) -> tuple[LevelStatus, ...]:

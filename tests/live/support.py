@@ -138,6 +138,13 @@ class Cluster:
         return found
 
 
+def exit_status(verdicts: Mapping[str, str]) -> int:
+    """The exit status of a run that ends with these verdicts."""
+    if VIOLATED in verdicts.values():
+        return 1
+    return 6 if INCONCLUSIVE in verdicts.values() else 0
+
+
 def differences(expected: Mapping[str, str], seen: Mapping[str, str]) -> Sequence[str]:
     """What differs between two sets of verdicts, one line each."""
     return [

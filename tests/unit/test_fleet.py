@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_zerotrust.cluster.api import Api
+from pytest_zerotrust.cluster.api import Api, ApiFailure
 from pytest_zerotrust.cluster.connection import ClusterOptions, open_connection
 from pytest_zerotrust.core.cleanup import CleanupReport
 from pytest_zerotrust.core.intent import Port, ProbeIntent
@@ -184,16 +184,31 @@ def test_a_meshed_twin_without_a_proxy_is_not_usable(api, server):
     assert "injected no proxy" in made.members([twin])["a"].problem
 
 
-def test_our_namespace_and_its_seal_are_made_once_with_the_first_pod_there(api, server):
+def test_our_namespace_is_made_once_with_the_first_pod_there(api, server):
     made = fleet(api)
     made.members([spec("a")])
     assert "probes" not in server.cluster.namespaces
     for name in ("b", "c"):
         assert made.members([spec(name, "probes", role=Role.CANARY)])[name].usable
     assert posts(server, "/namespaces") == 1
-    assert posts(server, "/networkpolicies") == 1
+    assert posts(server, "/networkpolicies") == 0
     labels = server.cluster.namespaces["probes"]["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_the_seal_is_made_by_whoever_comes_first(api, server):
+    first, second = fleet(api), fleet(api)
+    first.members([spec("b", "probes", role=Role.CANARY)])
+    assert not first.is_sealed()
+    assert first.seal()
+    assert second.is_sealed()
+    assert not second.seal()
+
+
+def test_a_seal_that_cannot_be_made_is_told(api, server):
+    server.fail("POST", "/networkpolicies", status=403, body={"message": "not yours"})
+    with pytest.raises(ApiFailure, match="not yours"):
+        fleet(api).seal()
 
 
 def test_our_namespace_that_cannot_be_had_is_told_for_each_pod_there(api, server):
