@@ -35,6 +35,18 @@ def test_dns(zt_network, check):
     zt_network.verify(check)
 
 
+@pytest.mark.zt_each("denied-egress")
+def test_denied_egress(zt_network, check):
+    """A destination outside the pods' network that nothing allows is denied."""
+    zt_network.verify(check)
+
+
+@pytest.mark.zt_each("allowed-egress")
+def test_allowed_egress(zt_network, check):
+    """A destination outside that the intent allows is reached."""
+    zt_network.verify(check)
+
+
 @pytest.mark.zt_each("side-ports")
 def test_side_ports(zt_network, check):
     """Ports beside the declared ones are denied, over TCP and UDP."""

@@ -588,6 +588,8 @@ async def run_one(request: Json, pool: concurrent.futures.Executor) -> Json:
     try:
         if "host" in request:
             request = await with_address(request)
+        if request.get("ip") == "kubernetes":
+            request = {**request, "ip": os.environ["KUBERNETES_SERVICE_HOST"]}
         if kind in ("tcp", "sctp"):
             return await probe_tcp(request)
         if kind == "udp":

@@ -12,7 +12,9 @@ from pytest_zerotrust.mesh.checks import CallCheck, PortCheck, call_checks, port
 from pytest_zerotrust.network.checks import (
     CanaryCheck,
     allowed_checks,
+    allowed_egress_checks,
     denied_checks,
+    denied_egress_checks,
     dns_checks,
     newborn_checks,
     side_port_checks,
@@ -63,6 +65,16 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "dns": Kind(
             control="ZT-NET-004", make=dns_checks, why_none="the intent declares no workloads"
+        ),
+        "denied-egress": Kind(
+            control="ZT-NET-006",
+            make=denied_egress_checks,
+            why_none="the intent declares no destination outside that a workload must not reach",
+        ),
+        "allowed-egress": Kind(
+            control="ZT-NET-007",
+            make=allowed_egress_checks,
+            why_none="the intent allows no flow to a destination outside",
         ),
         "side-ports": Kind(
             control="ZT-NET-010",

@@ -56,6 +56,21 @@ _ALL = (
         remedy="Allow egress to the cluster DNS on port 53, UDP and TCP.",
     ),
     Control(
+        id="ZT-NET-006",
+        title="ways out of the pods' network that nothing allows are denied",
+        level=1,
+        severity="critical",
+        remedy="Add a default-deny policy for egress, and allow each workload no more than the "
+        "destinations it needs.",
+    ),
+    Control(
+        id="ZT-NET-007",
+        title="every allowed way out works",
+        level=1,
+        severity="high",
+        remedy="Allow egress from the workload to the destination's addresses and port.",
+    ),
+    Control(
         id="ZT-NET-010",
         title="ports beside the declared ones are denied",
         level=1,

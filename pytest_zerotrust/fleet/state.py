@@ -35,6 +35,7 @@ class PodState:
     uid: str
     ip: str
     node: str
+    node_ip: str
     running: bool
     answers_kubelet: bool
     sidecar: bool
@@ -68,6 +69,7 @@ def read_state(item: Mapping[str, Any]) -> PodState:
         uid=meta["uid"],
         ip=status.get("podIP", ""),
         node=item["spec"].get("nodeName", ""),
+        node_ip=status.get("hostIP", ""),
         running="running" in probe.get("state", {}) and phase == "Running" and not deleted,
         answers_kubelet=bool(probe.get("ready")),
         sidecar="istio-proxy" in containers,

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pytest_zerotrust.core.intent import Flow, Intent
+from pytest_zerotrust.core.intent import Flow, Intent, Outside
 from pytest_zerotrust.core.reachability import Expected
 
 
@@ -90,6 +90,26 @@ class NewbornCheck:
         return f"{self.control}-{self.workload}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressCheck:
+    """One workload, one destination that is no pod, and what the intent says about it."""
+
+    control: str
+    workload: str
+    outside: Outside
+    expected: Expected
+
+    @property
+    def id(self) -> str:
+        """The stable id of the check, also its test id."""
+        return f"{self.control}-{self.subject}"
+
+    @property
+    def subject(self) -> str:
+        """The way out in words that fit into a test id."""
+        return f"{self.workload}->{self.outside.name}"
+
+
 @dataclass(frozen=True, slots=True)
 class CanaryCheck:
     """Whether policies are enforced at all, between the nodes that the run uses."""
@@ -98,7 +118,7 @@ class CanaryCheck:
     id = "ZT-NET-000-canaries"
 
 
-Check = FlowCheck | DnsCheck | CanaryCheck | SidePortsCheck | NewbornCheck
+Check = FlowCheck | DnsCheck | CanaryCheck | SidePortsCheck | NewbornCheck | EgressCheck
 
 
 def flow_check(intent: Intent, flow: Flow, via: Via) -> FlowCheck:
@@ -137,6 +157,28 @@ def side_port_checks(intent: Intent) -> Iterator[SidePortsCheck]:
         for target, workload in intent.workloads.items():
             if source != target and workload.side_ports:
                 yield SidePortsCheck(source=source, target=target)
+
+
+def denied_egress_checks(intent: Intent) -> Iterator[EgressCheck]:
+    """One check for each workload and each declared destination that nothing allows it."""
+    for workload, outside in intent.denied_egress():
+        yield EgressCheck(
+            control="ZT-NET-006",
+            workload=workload.key,
+            outside=outside,
+            expected=Expected.DENIED,
+        )
+
+
+def allowed_egress_checks(intent: Intent) -> Iterator[EgressCheck]:
+    """One check for each flow to a destination outside that the intent allows."""
+    for workload, outside in intent.allowed_egress():
+        yield EgressCheck(
+            control="ZT-NET-007",
+            workload=workload.key,
+            outside=outside,
+            expected=Expected.ALLOWED,
+        )
 
 
 def newborn_checks(intent: Intent) -> Iterator[NewbornCheck]:

@@ -19,11 +19,13 @@ from pytest_zerotrust.network.batch import Round, run_rounds
 from pytest_zerotrust.network.checks import (
     Check,
     DnsCheck,
+    EgressCheck,
     FlowCheck,
     NewbornCheck,
     SidePortsCheck,
     Via,
 )
+from pytest_zerotrust.network.egress import add_egress
 from pytest_zerotrust.network.enforcement import seal_and_measure
 from pytest_zerotrust.network.settle import observe_until_settled
 from pytest_zerotrust.network.snapshot import Snapshot, make_index
@@ -91,6 +93,7 @@ class NetworkEngine:
         asked = AttemptList(fleet=self.fleet, members=members, twins=twins, services=services)
         asked.add_flows(c for c in checks if isinstance(c, FlowCheck))
         asked.add_side_ports(c for c in checks if isinstance(c, SidePortsCheck))
+        add_egress(asked, (c for c in checks if isinstance(c, EgressCheck)))
         asked.add_listeners()
         asked.add_canaries(sorted(nodes))
         self._add_barrier(asked, members, sorted(nodes))
@@ -200,4 +203,4 @@ def _workloads_of(check: Check) -> set[str]:
         return {check.source, check.target}
     if isinstance(check, NewbornCheck):
         return {check.workload, *(flow.target for flow in check.flows)}
-    return {check.workload} if isinstance(check, DnsCheck) else set()
+    return {check.workload} if isinstance(check, (DnsCheck, EgressCheck)) else set()

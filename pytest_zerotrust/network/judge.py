@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_zerotrust.core.controls import CONTROLS
+from pytest_zerotrust.core.egress import EgressFacts, judge_egress
 from pytest_zerotrust.core.intent import Port
 from pytest_zerotrust.core.newborn import NewbornFacts, TargetFacts, judge_newborn
 from pytest_zerotrust.core.observation import Seen
@@ -21,11 +22,13 @@ from pytest_zerotrust.network.batch import DNS_NAME
 from pytest_zerotrust.network.checks import (
     Check,
     DnsCheck,
+    EgressCheck,
     FlowCheck,
     NewbornCheck,
     SidePortsCheck,
     Via,
 )
+from pytest_zerotrust.network.egress import facts_of
 from pytest_zerotrust.network.engine import NetworkEngine
 from pytest_zerotrust.network.judge_canaries import judge_canaries
 from pytest_zerotrust.network.newborn import Birth
@@ -49,6 +52,8 @@ class Judge:
             return self.side_ports(check)
         if isinstance(check, NewbornCheck):
             return self.newborn(check)
+        if isinstance(check, EgressCheck):
+            return self.egress(check)
         return judge_canaries(self._snapshot, self._engine.fleet.own_namespace, self.unusable)
 
     # -- flows
@@ -124,6 +129,30 @@ class Judge:
         headline = f"{check.control} {names[0]} -> {names[1]} other ports denied ({ports})"
         return combine(check.control, check.subject, headline, parts)
 
+    def egress(self, check: EgressCheck) -> Result:
+        """The verdict on one way out of a workload."""
+        source = self._snapshot.twins[check.workload]
+        name = self._engine.workloads[check.workload].name
+        problem = self.unusable(source)
+        if problem:
+            return self._not_tested(check, f"{name} -> {check.outside.name}", problem)
+        facts = facts_of(self._snapshot, check, source)
+        ip = facts[0].address.partition(":")[0] if facts else ""
+        return judge_egress(
+            EgressFacts(
+                control=check.control,
+                subject=check.subject,
+                source=name,
+                target=check.outside.name,
+                expected=check.expected,
+                addresses=facts,
+                source_lives=self.source_lives(source),
+                objects=(f"Pod {source.where}",),
+                remedy=_remedy(check.control),
+                reproduce=_by_hand(source, ip, check.outside.port.number),
+            )
+        )
+
     def newborn(self, check: NewbornCheck) -> Result:
         """The verdict on the first seconds of a new pod of a workload."""
         birth = self._snapshot.births[check.workload]
@@ -157,8 +186,10 @@ class Judge:
             return Liveness(True, "it answers the kubelet over its own network interface")
         return Liveness(False, f"nothing shows that {birth.spec.where} is on the network")
 
-    def _not_tested(self, check: SidePortsCheck | NewbornCheck, what: str, why: str) -> Result:
-        subject = check.subject if isinstance(check, SidePortsCheck) else check.workload
+    def _not_tested(
+        self, check: SidePortsCheck | NewbornCheck | EgressCheck, what: str, why: str
+    ) -> Result:
+        subject = check.workload if isinstance(check, NewbornCheck) else check.subject
         return Result(
             control=check.control,
             subject=subject,

@@ -57,6 +57,7 @@ class FakeFleet:
             "ip": f"10.0.0.{index}",
             "node": spec.node or self.nodes[index % len(self.nodes)],
             "running": True,
+            "node_ip": "172.16.0.1",
             "answers_kubelet": spec.subject not in self.deaf,
             "sidecar": False,
             "sidecar_ready": True,
