@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_zerotrust.errors import UsageProblem
+from pytest_zerotrust.needs import Selection
 from pytest_zerotrust.outcome import printable
 from pytest_zerotrust.session import NO_CLUSTER, ZeroTrustSession
+from pytest_zerotrust.suite import check_of
+from pytest_zerotrust.usage import uses_zerotrust
 
 if TYPE_CHECKING:
     from pytest_zerotrust.fleet.sweep import SweepReport
@@ -46,6 +49,21 @@ def run_sweep(config: pytest.Config) -> int:
         raise pytest.UsageError(f"zerotrust: --zt-sweep: {error}") from error
     _tell(report)
     return 0 if report.clean else LEFT
+
+
+def print_plan(pytest_session: pytest.Session, session: ZeroTrustSession) -> None:
+    """Print what the collected tests would make and do. Raises pytest.UsageError without a
+    cluster, since only it tells where the workloads run."""
+    from pytest_zerotrust.dryplan import plan_lines
+
+    session.start_late()
+    if session.run is None:
+        raise pytest.UsageError(f"zerotrust: --zt-plan reads the workloads, but {NO_CLUSTER}")
+    items = [item for item in pytest_session.items if uses_zerotrust(item)]
+    own = any(check_of(item) is None for item in items)
+    selection = Selection(checks=tuple(session.demand), sentences=own)
+    for line in plan_lines(session, selection):
+        print(printable(line))
 
 
 def _tell(report: SweepReport) -> None:

@@ -211,7 +211,8 @@ class ZeroTrustSession:
         with Unhurried(lambda text: print(f"\nzerotrust: {text}", file=sys.stderr)):
             from pytest_zerotrust.ending import clean_up, exit_status, write_artifacts
 
-            if self.run is not None and self.settings.cluster is not None:
+            only_told = self._config.getoption("zt_plan")
+            if self.run is not None and self.settings.cluster is not None and not only_told:
                 self.collector.cleanup = clean_up(self, status=int(session.exitstatus))
             session.exitstatus = exit_status(int(session.exitstatus), self)
             if self.settings.artifacts is not None and self.run is not None:
@@ -220,7 +221,7 @@ class ZeroTrustSession:
     def summarise(self, terminalreporter: Any) -> None:
         """Show the table of levels."""
         asked = self.collector.results or self.collector.inconclusive_tests or self.run is not None
-        if not self.is_worker and asked:
+        if not self.is_worker and asked and not self._config.getoption("zt_plan"):
             from pytest_zerotrust.report.table import show
             from pytest_zerotrust.report.waivers import show_waivers
 
