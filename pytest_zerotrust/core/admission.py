@@ -174,11 +174,14 @@ def _which_webhook(hook: str, text: str) -> tuple[Answer, tuple[str, ...], str]:
 class PairFacts:
     """A minimal pair: two pods that differ in exactly the tested field, and their answers.
 
-    ``neutralised``: the bad pod was admitted, but the server took the bad field out of it.
+    ``bad`` is the answer that decides. ``tries`` are all answers to the bad pod, in their order,
+    if it was sent more than once. ``neutralised``: the bad pod was admitted, but the server took
+    the bad field out of it.
     """
 
     good: Attribution
     bad: Attribution
+    tries: tuple[Attribution, ...] = ()
     neutralised: bool = False
     engine: str = "any"
 
@@ -208,7 +211,11 @@ def judge_pair(facts: PairFacts) -> Conclusion:
                 "neutralised",
                 "it was admitted after a mutation that took the bad field out",
             )
-        return Conclusion(Verdict.VIOLATED, "", "was ADMITTED, expected REJECTED")
+        return Conclusion(
+            Verdict.VIOLATED,
+            "",
+            f"was ADMITTED{_how_often(facts.tries)}, expected REJECTED{_why_not_always(facts)}",
+        )
     if bad.answer not in POLICY_ENGINES:
         return Conclusion(
             Verdict.INCONCLUSIVE,
@@ -222,3 +229,24 @@ def judge_pair(facts: PairFacts) -> Conclusion:
             f"was rejected by {bad}, which masks the engine under test ({facts.engine})",
         )
     return Conclusion(Verdict.HOLDS, "", f"is rejected by {bad}")
+
+
+def _how_often(tries: Sequence[Attribution]) -> str:
+    through = _through(tries)
+    return f" in {through} of {len(tries)} tries" if 0 < through < len(tries) else ""
+
+
+def _why_not_always(facts: PairFacts) -> str:
+    if not 0 < _through(facts.tries) < len(facts.tries):
+        return ""
+    refuser = next(answer for answer in facts.tries if answer.answer is not Answer.ADMITTED)
+    if refuser.answer not in POLICY_ENGINES:
+        return f" (otherwise: {refuser})"
+    return (
+        f": otherwise it is rejected by {refuser}, so that one fails open, "
+        f"answers differently from replica to replica, or is not settled"
+    )
+
+
+def _through(tries: Sequence[Attribution]) -> int:
+    return sum(answer.answer is Answer.ADMITTED for answer in tries)
