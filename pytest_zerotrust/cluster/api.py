@@ -89,14 +89,15 @@ class Api:
         params: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Send one request and return the answer, whatever its status.
+        """Send one request and return the answer, whatever its status. ``headers`` come on top.
 
         Waits and tries again on 429 (which the server sends before it does anything).
         Raises ApiUnreachable if there is no answer.
         """
         for attempt in range(_THROTTLED_TRIES):
-            response = self._send(method, path, params, body, content_type)
+            response = self._send(method, path, params, body, content_type, headers)
             if response.status != 429 or attempt == _THROTTLED_TRIES - 1:
                 break
             try:
@@ -148,8 +149,10 @@ class Api:
         params: Mapping[str, str] | None,
         body: Mapping[str, Any] | None,
         content_type: str,
+        more_headers: Mapping[str, str] | None = None,
     ) -> Response:
         headers = {"Accept": "application/json", "User-Agent": self._user_agent}
+        headers |= more_headers or {}
         authorization = self.connection.authorization()
         if authorization:
             headers["Authorization"] = authorization
