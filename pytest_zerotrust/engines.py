@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_zerotrust.admission.engine import AdmissionEngine
 from pytest_zerotrust.cluster.api import Api
 from pytest_zerotrust.cluster.connection import open_connection
+from pytest_zerotrust.core.intent import AdmissionIntent
 from pytest_zerotrust.errors import Inconclusive
 from pytest_zerotrust.fleet.fleet import Fleet
 from pytest_zerotrust.fleet.manifests import own_pod_security
@@ -27,7 +28,7 @@ class Engines:
     fleet: Fleet
     network: NetworkEngine
     mesh: MeshEngine
-    admission: AdmissionEngine | None
+    admission: AdmissionEngine
 
 
 def connect(session: ZeroTrustSession) -> Engines:
@@ -53,5 +54,5 @@ def connect(session: ZeroTrustSession) -> Engines:
         fleet=fleet,
         network=NetworkEngine(fleet, dict(intent.workloads), live),
         mesh=MeshEngine(fleet, intent, live),
-        admission=AdmissionEngine(api, run, intent.admission) if intent.admission else None,
+        admission=AdmissionEngine(api, run, intent.admission or AdmissionIntent()),
     )

@@ -74,6 +74,7 @@ class ZeroTrustSession:
                 session._intent_text = text
         except UsageProblem as error:
             raise pytest.UsageError(f"zerotrust: {error}") from error
+        session.intent = _with_profile(session.intent, settings.admission_profile)
         if not session.is_worker:
             config.pluginmanager.register(session.collector, "zerotrust-collector")
         return session
@@ -185,6 +186,17 @@ class ZeroTrustSession:
 
         return [c for c in self.demand if isinstance(c, (PortCheck, CallCheck))]
 
+    @property
+    def admission_demand(self) -> list[Any]:
+        """The admission checks that were collected; none in a worker, which gets them one by one
+        and would only repeat what the other workers send."""
+        from pytest_zerotrust.admission.corpus.select import CaseCheck
+        from pytest_zerotrust.admission.pairs import PairCheck
+
+        if self.is_worker:
+            return []
+        return [c for c in self.demand if isinstance(c, (PairCheck, CaseCheck))]
+
     # -- end
 
     def finish(self, session: pytest.Session) -> None:
@@ -220,6 +232,13 @@ def _intent_text(settings: Settings) -> tuple[str, str]:
     if settings.intent_file is None:
         return "version: 1\n", f"no intent file ({DEFAULT_INTENT})"
     return read_text(settings.intent_file), str(settings.intent_file)
+
+
+def _with_profile(intent: Intent, profile: str | None) -> Intent:
+    """The option wins over the intent file."""
+    if intent.admission is None or profile is None:
+        return intent
+    return replace(intent, admission=replace(intent.admission, profile=profile))
 
 
 def _parse(text: str, name: str) -> Intent:

@@ -85,6 +85,10 @@ class AdmissionEngine:
             answers |= zip(bads, pool.map(self._rejected, bads.values()), strict=True)
         return [judge_trial(trial, answers) for trial in trials]
 
+    def answers(self, request: Request) -> tuple[Answered, ...] | str:
+        """The answers to a request that must be admitted, or why there are none."""
+        return self._admitted(request)
+
     def _admitted(self, request: Request) -> tuple[Answered, ...] | str:
         return self._try(request, admit=True)
 

@@ -118,15 +118,15 @@ def trial_of_pods(
 
 
 def creation(manifest: Mapping[str, Any], user: str = "") -> Request:
-    """Create an object of one of the kinds in ``_PLURALS``."""
+    """Create an object of one of the kinds in ``PLURALS``."""
     namespace = manifest["metadata"]["namespace"]
-    group, plural = _PLURALS[manifest["kind"]]
+    group, plural = PLURALS[manifest["kind"]]
     return Request(
         method="POST", path=f"{group}/namespaces/{namespace}/{plural}", body=manifest, user=user
     )
 
 
-_PLURALS = {
+PLURALS = {
     "Pod": ("/api/v1", "pods"),
     "ReplicationController": ("/api/v1", "replicationcontrollers"),
     "Deployment": ("/apis/apps/v1", "deployments"),
@@ -240,7 +240,7 @@ def _workload(kind: str, pod: Mapping[str, Any]) -> dict[str, Any]:
         "labels": labels,
     }
     body: dict[str, Any] = {"template": template}
-    group = _PLURALS[kind][0].removeprefix("/apis/").removeprefix("/api/")
+    group = PLURALS[kind][0].removeprefix("/apis/").removeprefix("/api/")
     if kind == "ReplicationController":
         body |= {"replicas": 0, "selector": labels}
     elif kind in ("Deployment", "StatefulSet", "ReplicaSet", "DaemonSet"):
