@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_zerotrust.admission.corpus.model import Case as AdmissionCase
+    from pytest_zerotrust.admission.corpus.model import AdmissionCase
     from pytest_zerotrust.core.admission_diff import ABSENT
     from pytest_zerotrust.core.controls import CONTROLS, LEVELS, Control
     from pytest_zerotrust.core.verdict import Result, Verdict
@@ -64,4 +64,4 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
-    return getattr(home, {"AdmissionCase": "Case"}.get(name, name))
+    return getattr(home, name)

@@ -17,7 +17,7 @@ from pytest_zerotrust.outcome import OPEN_SENTENCES, conclude
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_zerotrust.admission.corpus.model import Case
+    from pytest_zerotrust.admission.corpus.model import AdmissionCase
     from pytest_zerotrust.network.checks import FlowCheck
     from pytest_zerotrust.session import ZeroTrustSession
 
@@ -200,7 +200,7 @@ class Admission(_Facade):
         conclude(self._item, result)
         return result
 
-    def rejects_case(self, case: Case, namespace: str) -> Result:
+    def rejects_case(self, case: AdmissionCase, namespace: str) -> Result:
         """A case of your own must be rejected in a namespace, and its twin admitted."""
         __tracebackhide__ = True
         from pytest_zerotrust.admission.custom import check_of_case
@@ -225,4 +225,4 @@ class Admission(_Facade):
             return verify(engine.api, check, engine.verify(check.rejection))
         if not isinstance(check, (PairCheck, CaseCheck)):
             raise Inconclusive(f"{check.id} is no admission check of this intent")
-        return engine.verify(check, self._session.admission_demand)
+        return engine.verify(check, self._session.admission_demand(check))

@@ -186,16 +186,17 @@ class ZeroTrustSession:
 
         return [c for c in self.demand if isinstance(c, (PortCheck, CallCheck))]
 
-    @property
-    def admission_demand(self) -> list[Any]:
-        """The admission checks that were collected; none in a worker, which gets them one by one
-        and would only repeat what the other workers send."""
+    def admission_demand(self, check: Any) -> list[Any]:
+        """The admission checks that were collected, to be sent along with ``check``. In a worker
+        only some that follow it: most of the others are the other workers' to send."""
         from pytest_zerotrust.admission.corpus.select import CaseCheck
         from pytest_zerotrust.admission.pairs import PairCheck
 
-        if self.is_worker:
-            return []
-        return [c for c in self.demand if isinstance(c, (PairCheck, CaseCheck))]
+        found = [c for c in self.demand if isinstance(c, (PairCheck, CaseCheck))]
+        if self.is_worker and check in found:
+            start = found.index(check)
+            return found[start : start + 16]
+        return found
 
     # -- end
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_zerotrust.admission.corpus.model import Case, Edit, edited
+from pytest_zerotrust.admission.corpus.model import AdmissionCase, Edit, edited
 from pytest_zerotrust.admission.corpus.select import CaseCheck
 from pytest_zerotrust.admission.engine import AdmissionEngine
 from pytest_zerotrust.admission.pairs import Pair
@@ -81,7 +81,7 @@ def admission(engine: AdmissionEngine, manifest: Mapping[str, Any]) -> Result:
     )
 
 
-def check_of_case(case: Case, namespace: str, registry: str, engine: str) -> CaseCheck:
+def check_of_case(case: AdmissionCase, namespace: str, registry: str, engine: str) -> CaseCheck:
     """A case of a user's own, in a namespace."""
     return CaseCheck(
         control=CONTROL, namespace=namespace, case=case, registry=registry, engine=engine

@@ -53,7 +53,7 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class AdmissionCase:
     """One thing that a pod must not be.
 
     ``name`` is a word for test ids. ``path`` is the one field in which the bad pod (``bad``) and
@@ -72,7 +72,7 @@ class Case:
     optional: bool = False
     remedy: str = ""
 
-    def by(self, way: Way, remedy: str = "") -> Case:
+    def by(self, way: Way, remedy: str = "") -> AdmissionCase:
         """The same case over another way in."""
         name = f"{self.name}-by-{way.value}"
         return replace(self, name=name, way=way, remedy=remedy or self.remedy)
@@ -154,10 +154,10 @@ def in_spot(
     base: tuple[Edit, ...] = (),
     optional: bool = False,
     remedy: str = "",
-) -> Case:
+) -> AdmissionCase:
     """A case about a field of a container that stands in a spot; paths of ``base`` begin there."""
     within = tuple(Edit((*spot.path, *edit.path), edit.value) for edit in base)
-    return Case(
+    return AdmissionCase(
         name=f"{name}-in-{spot.name}",
         topic=topic,
         path=(*spot.path, *field),

@@ -17,7 +17,7 @@ from pytest_zerotrust.admission.corpus.model import (
     EPHEMERAL,
     INIT,
     SPOTS,
-    Case,
+    AdmissionCase,
     Edit,
     in_spot,
 )
@@ -30,7 +30,7 @@ _POD = ("spec", "securityContext")
 _UNCONFINED = {"type": "Unconfined"}
 
 
-def cases(level: str, registry: str) -> Iterator[Case]:
+def cases(level: str, registry: str) -> Iterator[AdmissionCase]:
     """The cases of a level; 'restricted' includes those of 'baseline'."""
     yield from _baseline()
     if level == "restricted":
@@ -42,9 +42,11 @@ def cases(level: str, registry: str) -> Iterator[Case]:
 _PRIVILEGED = {f"privileged-in-{spot.name}" for spot in SPOTS}
 
 
-def _baseline() -> Iterator[Case]:
+def _baseline() -> Iterator[AdmissionCase]:
     for field in ("hostNetwork", "hostPID", "hostIPC"):
-        yield Case(name=_words(field), topic="host-namespaces", path=("spec", field), bad=True)
+        yield AdmissionCase(
+            name=_words(field), topic="host-namespaces", path=("spec", field), bad=True
+        )
     for word, path in (
         ("root", "/"),
         ("kubelet", "/var/lib/kubelet"),
@@ -65,7 +67,7 @@ def _baseline() -> Iterator[Case]:
     for spot in SPOTS:
         field = ("securityContext", "seccompProfile")
         yield in_spot(spot, "seccomp-unconfined", "seccomp", field, _UNCONFINED)
-    yield Case(
+    yield AdmissionCase(
         name="seccomp-unconfined-on-the-pod", topic="seccomp", path=(*_POD, "seccompProfile"),
         bad=_UNCONFINED, good={"type": "RuntimeDefault"},
     )  # fmt: skip
@@ -86,7 +88,7 @@ def _baseline() -> Iterator[Case]:
     )
 
 
-def _restricted() -> Iterator[Case]:
+def _restricted() -> Iterator[AdmissionCase]:
     context = ("securityContext",)
     for spot in SPOTS:
         field = (*context, "allowPrivilegeEscalation")
@@ -103,7 +105,7 @@ def _restricted() -> Iterator[Case]:
         yield in_spot(spot, "user-0", "run-as-root", (*context, "runAsUser"), 0, good=65532)
     added = (*context, "capabilities", "add")
     yield in_spot(CONTAINER, "capability-chown", "capabilities", added, ["CHOWN"])
-    yield Case(
+    yield AdmissionCase(
         name="seccomp-left-unsaid", topic="seccomp", path=(*_POD, "seccompProfile"), bad=ABSENT,
         good={"type": "RuntimeDefault"},
     )  # fmt: skip
@@ -113,11 +115,11 @@ def _restricted() -> Iterator[Case]:
         Edit(("spec", "containers", 0, *context, "runAsNonRoot"), ABSENT),
     )
     for word, bad in (("left-unsaid", ABSENT), ("on-the-pod", False)):
-        yield Case(
+        yield AdmissionCase(
             name=f"may-run-as-root-{word}", topic="run-as-root", path=(*_POD, "runAsNonRoot"),
             bad=bad, good=True, base=bare,
         )  # fmt: skip
-    yield Case(
+    yield AdmissionCase(
         name="user-0-on-the-pod", topic="run-as-root", path=(*_POD, "runAsUser"), bad=0, good=65532,
         base=bare,
     )  # fmt: skip
@@ -127,7 +129,7 @@ def _restricted() -> Iterator[Case]:
     yield _volume("volume-iscsi", "volumes", {"iscsi": target})
 
 
-def more(level: str) -> Iterator[Case]:
+def more(level: str) -> Iterator[AdmissionCase]:
     """What the full profile adds: all capabilities, and fields that newer versions forbid."""
     added = ("securityContext", "capabilities", "add")
     for name in _CAPABILITIES:
@@ -165,16 +167,16 @@ _CAPABILITIES = (
 )
 
 
-def _on_pod(name: str, topic: str, field: str, bad: Any) -> Case:
+def _on_pod(name: str, topic: str, field: str, bad: Any) -> AdmissionCase:
     optional = field == "appArmorProfile"
-    return Case(name=name, topic=topic, path=(*_POD, field), bad=bad, optional=optional)
+    return AdmissionCase(name=name, topic=topic, path=(*_POD, field), bad=bad, optional=optional)
 
 
-def _volume(name: str, topic: str, source: dict[str, Any]) -> Case:
+def _volume(name: str, topic: str, source: dict[str, Any]) -> AdmissionCase:
     path = ("spec", "volumes", 0)
     bad = {"name": "checked-volume", **source}
     good = {"name": "checked-volume", "emptyDir": {}}
-    return Case(name=name, topic=topic, path=path, bad=bad, good=good)
+    return AdmissionCase(name=name, topic=topic, path=path, bad=bad, good=good)
 
 
 def _words(field: str) -> str:

@@ -11,7 +11,7 @@ from pytest_zerotrust.admission.corpus.model import (
     INIT,
     SIDECAR,
     TEMPLATES,
-    Case,
+    AdmissionCase,
     Edit,
     Spot,
     Way,
@@ -55,7 +55,7 @@ def _spots(registry: str) -> tuple[tuple[Spot, str], ...]:
     )
 
 
-def privileged(registry: str) -> Iterator[Case]:
+def privileged(registry: str) -> Iterator[AdmissionCase]:
     """Privileged containers in every list, over every way in, and past the usual exemptions."""
     # The API refuses privileged beside allowPrivilegeEscalation: false, so neither twin says that.
     free = (Edit(("securityContext", "allowPrivilegeEscalation"), ABSENT),)
@@ -94,7 +94,7 @@ def privileged(registry: str) -> Iterator[Case]:
     )
 
 
-def root(registry: str) -> Iterator[Case]:
+def root(registry: str) -> Iterator[AdmissionCase]:
     """Containers that may run as root, said or left unsaid, on the pod or on the container."""
     no_user = (Edit(("securityContext", "runAsUser"), ABSENT),)
     unsaid = (
@@ -115,11 +115,11 @@ def root(registry: str) -> Iterator[Case]:
             remedy=remedy,
         )
     on_pod = ("spec", "securityContext", "runAsNonRoot")
-    yield Case(
+    yield AdmissionCase(
         name="may-run-as-root-left-unsaid", topic="run-as-root", path=on_pod, bad=ABSENT, good=True,
         base=unsaid, remedy="Require runAsNonRoot to be said, on the container or else on the pod.",
     )  # fmt: skip
-    yield Case(
+    yield AdmissionCase(
         name="may-run-as-root-on-the-pod", topic="run-as-root", path=on_pod, bad=False, good=True,
         base=unsaid, remedy="What the container leaves unsaid, its pod's securityContext decides.",
     )  # fmt: skip
@@ -129,13 +129,13 @@ def root(registry: str) -> Iterator[Case]:
             spot, "user-0", "run-as-root", ("securityContext", "runAsUser"), bad=0, good=65532,
             remedy=remedy or user,
         )  # fmt: skip
-    yield Case(
+    yield AdmissionCase(
         name="user-0-on-the-pod", topic="run-as-root",
         path=("spec", "securityContext", "runAsUser"), bad=0, good=65532, base=unsaid, remedy=user,
     )  # fmt: skip
 
 
-def images(registry: str) -> Iterator[Case]:
+def images(registry: str) -> Iterator[AdmissionCase]:
     """Images that do not come from an allowed registry, however much they look like it."""
     good = f"{registry}zerotrust/compliant:1"
     for spot, remedy in _spots(registry):
@@ -144,7 +144,7 @@ def images(registry: str) -> Iterator[Case]:
             good=good, remedy=remedy,
         )  # fmt: skip
     for word, image, remedy in _elsewhere(registry):
-        yield Case(
+        yield AdmissionCase(
             name=f"image-{word}", topic="images", path=("spec", "containers", 0, "image"),
             bad=image, good=good, remedy=remedy,
         )  # fmt: skip
@@ -156,7 +156,7 @@ def images(registry: str) -> Iterator[Case]:
             remedy=_UPDATE,
         )
     volume = ("spec", "volumes", 0)
-    yield Case(
+    yield AdmissionCase(
         name="image-as-volume", topic="images", path=(*volume, "image", "reference"),
         bad="docker.io/library/app:1", good=good, optional=True,
         base=(

@@ -10,12 +10,12 @@ from pytest_zerotrust.admission.corpus import podsecurity, rules
 from pytest_zerotrust.admission.corpus.model import (
     NEEDS_POD,
     TEMPLATES,
-    Case,
+    AdmissionCase,
     Way,
 )
 from pytest_zerotrust.core.intent import AdmissionIntent, Intent
 
-_RULES: dict[str, Callable[[str], Iterable[Case]]] = {
+_RULES: dict[str, Callable[[str], Iterable[AdmissionCase]]] = {
     "ZT-ADM-001": rules.privileged,
     "ZT-ADM-002": rules.root,
     "ZT-ADM-003": rules.images,
@@ -36,7 +36,7 @@ class CaseCheck:
 
     control: str
     namespace: str
-    case: Case
+    case: AdmissionCase
     registry: str
     engine: str = "any"
     user: str = ""
@@ -89,7 +89,7 @@ def corpus_checks(intent: Intent, control: str) -> Iterator[CaseCheck]:
                     yield replace(check, case=case, user=user)
 
 
-def _more_ways(cases: Iterable[Case]) -> Iterator[Case]:
+def _more_ways(cases: Iterable[AdmissionCase]) -> Iterator[AdmissionCase]:
     """Every case over every way in that it was not sent over yet."""
     made = list(cases)
     names = {case.name for case in made}
