@@ -64,6 +64,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="Namespace in which probe pods may be placed, besides those of the intent file",
     )
     group.addoption(
+        "--zt-admission",
+        choices=("default", "full"),
+        metavar="PROFILE",
+        help="How many admission cases are sent: default, or full for every case over every way in",
+    )
+    group.addoption(
         "--zt-artifacts", metavar="DIR", help="Folder for the evidence of every check, as JSON"
     )
     group.addoption(

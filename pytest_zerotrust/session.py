@@ -85,6 +85,7 @@ class ZeroTrustSession:
                 session.waived = waived_checks(session.intent)
         except UsageProblem as error:
             raise pytest.UsageError(f"zerotrust: {error}") from error
+        session.intent = _with_profile(session.intent, settings.admission_profile)
         if not session.is_worker:
             config.pluginmanager.register(session.collector, "zerotrust-collector")
         return session
@@ -202,6 +203,18 @@ class ZeroTrustSession:
 
         return [c for c in self.demand if isinstance(c, (PortCheck, CallCheck))]
 
+    def admission_demand(self, check: Any) -> list[Any]:
+        """The admission checks that were collected, to be sent along with ``check``. In a worker
+        only some that follow it: most of the others are the other workers' to send."""
+        from pytest_zerotrust.admission.corpus.select import CaseCheck
+        from pytest_zerotrust.admission.pairs import PairCheck
+
+        found = [c for c in self.demand if isinstance(c, (PairCheck, CaseCheck))]
+        if self.is_worker and check in found:
+            start = found.index(check)
+            return found[start : start + 16]
+        return found
+
     # -- end
 
     def finish(self, session: pytest.Session) -> None:
@@ -244,6 +257,13 @@ def _intent_text(settings: Settings) -> tuple[str, str]:
     return read_text(settings.intent_file), str(settings.intent_file)
 
 
+def _with_profile(intent: Intent, profile: str | None) -> Intent:
+    """The option wins over the intent file."""
+    if intent.admission is None or profile is None:
+        return intent
+    return replace(intent, admission=replace(intent.admission, profile=profile))
+
+
 def print_rbac(config: pytest.Config) -> int:
     """Print the RBAC manifests for the intent file of this run."""
     from pytest_zerotrust.fleet.manifests import own_pod_security
@@ -274,7 +294,7 @@ def write_draft(config: pytest.Config) -> int:
     try:
         settings = resolve(config)
         if settings.cluster is None:
-            raise UsageProblem(f"--zt-draft reads a cluster, but {_NO_CLUSTER}")
+            raise UsageProblem(f"--zt-draft reads a cluster, but {NO_CLUSTER}")
         if file is not None and file.exists():
             raise UsageProblem(f"--zt-draft {word}: the file is there already. Give another name.")
         api = Api(open_connection(settings.cluster), user_agent="pytest-zerotrust/draft")
