@@ -69,3 +69,15 @@ def test_side_ports(zt_network, check):
 def test_newborn(zt_network, check):
     """A new pod is isolated from its first moment on."""
     zt_network.verify(check)
+
+
+@pytest.mark.zt_each("named")
+def test_every_pod_is_named(zt_network, check):
+    """No pod of the namespaces is left out of the intent, and so of all other checks."""
+    zt_network.verify(check)
+
+
+@pytest.mark.zt_each("alike")
+def test_pods_of_a_workload_are_alike(zt_network, check):
+    """No pod of a workload has labels that take it out of the policies of the others."""
+    zt_network.verify(check)

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_zerotrust.cluster.access import Right
-from pytest_zerotrust.core.intent import Intent
+from pytest_zerotrust.core.intent import AdmissionIntent, Intent
 from pytest_zerotrust.fleet.manifests import own_namespace_labels
 
 _NETWORKING = "networking.k8s.io"
+_REGISTRATION = "admissionregistration.k8s.io"
+_WORKLOADS = (
+    ("", "replicationcontrollers"),
+    *(("apps", name) for name in ("daemonsets", "deployments", "replicasets", "statefulsets")),
+    *(("batch", name) for name in ("cronjobs", "jobs")),
+)
 
 
 def fleet_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> list[Right]:
@@ -29,10 +35,25 @@ def fleet_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> list[Ri
             for namespace in sorted({w.namespace for w in intent.workloads.values() if w.meshed})
         ]
     if intent.admission is not None:
-        rights += [
-            Right(namespace, "", "pods", "create") for namespace in intent.admission.namespaces
-        ]
+        rights += _admission_rights(intent, intent.admission)
     return sorted(set(rights))
+
+
+def _admission_rights(intent: Intent, admission: AdmissionIntent) -> list[Right]:
+    """Only dry runs make use of these, but the API server asks for the same rights."""
+    rights = [Right("", _REGISTRATION, "validatingwebhookconfigurations", "list")]
+    rights += [Right("", _REGISTRATION, "validatingadmissionpolicies", "get")]
+    for namespace in dict.fromkeys((*admission.namespaces, *admission.pod_security)):
+        rights += [Right(namespace, "", "pods", verb) for verb in ("create", "patch")]
+        if namespace in intent.namespaces:
+            rights.append(Right(namespace, "", "pods/ephemeralcontainers", "patch"))
+    for namespace in admission.namespaces:
+        rights += [Right(namespace, group, resource, "create") for group, resource in _WORKLOADS]
+    if admission.identities:
+        rights.append(Right("", "", "users", "impersonate"))
+        if any(name.startswith("system:serviceaccount:") for name in admission.identities):
+            rights.append(Right("", "", "serviceaccounts", "impersonate"))
+    return rights
 
 
 def own_namespace_rights() -> list[Right]:
