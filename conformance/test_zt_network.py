@@ -35,6 +35,18 @@ def test_dns(zt_network, check):
     zt_network.verify(check)
 
 
+@pytest.mark.zt_each("policies-select-pods")
+def test_policies_select_pods(zt_network, check):
+    """Every policy of a namespace selects a pod."""
+    zt_network.verify(check)
+
+
+@pytest.mark.zt_each("pods-have-policies")
+def test_pods_have_policies(zt_network, check):
+    """A policy isolates every pod of a namespace."""
+    zt_network.verify(check)
+
+
 @pytest.mark.zt_each("denied-egress")
 def test_denied_egress(zt_network, check):
     """A destination outside the pods' network that nothing allows is denied."""

@@ -64,7 +64,32 @@ def add_options(parser: pytest.Parser) -> None:
         help="Namespace in which probe pods may be placed, besides those of the intent file",
     )
     group.addoption(
+        "--zt-admission",
+        choices=("default", "full"),
+        metavar="PROFILE",
+        help="How many admission cases are sent: default, or full for every case over every way in",
+    )
+    group.addoption(
         "--zt-artifacts", metavar="DIR", help="Folder for the evidence of every check, as JSON"
+    )
+    group.addoption(
+        "--zt-keep",
+        choices=("never", "failed", "always"),
+        default="never",
+        metavar="WHEN",
+        help="Leave the run's objects for you to look at: never (default), failed or always",
+    )
+    group.addoption(
+        "--zt-sweep",
+        action="store_true",
+        default=False,
+        help="Remove what earlier runs left behind and has expired, and exit",
+    )
+    group.addoption(
+        "--zt-plan",
+        action="store_true",
+        default=False,
+        help="Print everything that the selected tests would create and do, and exit",
     )
     group.addoption(
         "--zt-rbac",

@@ -155,6 +155,9 @@ def _admission(data: Mapping[str, Any], namespaces: tuple[str, ...]) -> Admissio
         namespaces=tuple(data.get("namespaces", namespaces)),
         registries=tuple(data["registries"]),
         engine=data.get("engine", "any"),
+        pod_security=dict(data.get("podSecurity", {})),
+        identities=tuple(data.get("identities", ())),
+        profile=data.get("profile", "default"),
     )
 
 

@@ -34,6 +34,8 @@ def show(reporter: Any, collector: Collector, *, demanded: int | None) -> None:
             reporter.write_line(f"left behind: {text}", red=True)
         for command in cleanup.commands:
             reporter.write_line(f"delete with: {command}")
+    for line in cleanup.kept if cleanup is not None else ():
+        reporter.write_line(line)
 
 
 def _rows(reporter: Any, collector: Collector, demanded: int | None) -> None:
