@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_zerotrust.checks import Check, NothingToCheck
@@ -13,13 +13,14 @@ from pytest_zerotrust.core.reachability import Expected
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.core.waiving import waive
 from pytest_zerotrust.errors import Inconclusive, ZeroTrustError
-from pytest_zerotrust.outcome import OPEN_SENTENCES, conclude
+from pytest_zerotrust.outcome import OPEN_SENTENCES, RESULTS, conclude, record
 
 if TYPE_CHECKING:
     import pytest
 
     from pytest_zerotrust.admission.corpus.model import AdmissionCase
     from pytest_zerotrust.network.checks import FlowCheck
+    from pytest_zerotrust.network.matrix import Answer, Matrix
     from pytest_zerotrust.session import ZeroTrustSession
 
 
@@ -54,6 +55,10 @@ class _Facade:
 
     def _result(self, check: Check) -> Result:
         raise NotImplementedError
+
+
+def _fail(error: Exception) -> Result:
+    raise error
 
 
 def _guarded(work: Callable[[], Result], check: Check) -> Result:
@@ -110,6 +115,70 @@ class Network(_Facade):
         """Begin a sentence about a source; a test that does not end it does not pass."""
         self._item.stash.setdefault(OPEN_SENTENCES, []).append(source.name)
         return Sentence(self, source)
+
+    def ask(self, source: Workload, target: Workload, port: int, protocol: str = "TCP") -> Answer:
+        """What becomes of one flow, by pod IP. Raises nothing for what was seen.
+
+        Look at ``answer.reached`` to assert; a test that only asks does not pass.
+        """
+        from pytest_zerotrust.network.matrix import question
+
+        asked = target.port(port, protocol)
+        check = question(self._session.intent, source, target, asked)
+        return self._answers([(source, target, check)])[0]
+
+    def matrix(
+        self, workloads: Iterable[Workload] | None = None, port: int | None = None
+    ) -> Matrix:
+        """What becomes of every flow between some workloads (default: all of the intent), to one
+        TCP port or to each declared port. One batch, by pod IP.
+
+        End with ``matrix.expect(...)``, or look at the answers; a test that only asks does not
+        pass.
+        """
+        from pytest_zerotrust.network.matrix import Matrix, questions
+
+        intent = self._session.intent
+        ends = list(intent.workloads.values()) if workloads is None else list(workloads)
+        asked = questions(intent, ends, Port(port) if port is not None else None)
+
+        def finish(result: Result) -> None:
+            conclude(self._item, result)
+
+        return Matrix(answers=tuple(self._answers(asked)), conclude=finish)
+
+    def _answers(self, asked: Sequence[tuple[Workload, Workload, FlowCheck]]) -> list[Answer]:
+        from pytest_zerotrust.network.custom import all_with_workloads
+        from pytest_zerotrust.network.matrix import Answer
+
+        try:
+            results = all_with_workloads(self._session.engines.network, asked)
+        except (ZeroTrustError, OSError) as error:
+            failed = error
+            results = [_guarded(lambda: _fail(failed), check) for _, _, check in asked]
+        return [
+            Answer(
+                source=source.key,
+                target=target.key,
+                port=check.flow.port,
+                expected=check.expected,
+                result=result,
+                on_read=self._read,
+            )
+            for (source, target, check), result in zip(asked, results, strict=True)
+        ]
+
+    def _read(self, answer: Answer) -> None:
+        """A clear answer was looked at: from here on the test's own assertions decide."""
+        result = replace(
+            answer.result,
+            verdict=Verdict.HOLDS,
+            headline=f"custom {answer.flow} {answer.reach.value}, asked by the test",
+            remedy="",
+        )
+        known = self._item.stash.get(RESULTS, [])
+        if not any(r.headline == result.headline for r in known):
+            record(self._item, result)
 
     def expect_flow(
         self, sentence: Sentence, target: Workload, port: Port, expected: Expected

@@ -98,6 +98,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="Print the RBAC that a run with this intent file needs, and exit",
     )
     group.addoption(
+        "--zt-matrix",
+        action="store_true",
+        default=False,
+        help="Draw who reaches whom at the end of the run (with -v, too)",
+    )
+    group.addoption(
         "--zt-draft",
         nargs="?",
         const="-",

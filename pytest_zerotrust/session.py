@@ -240,6 +240,10 @@ class ZeroTrustSession:
             from pytest_zerotrust.report.waivers import show_waivers
 
             show(terminalreporter, self.collector, demanded=self.settings.level)
+            if self._config.getoption("zt_matrix") or self._config.getoption("verbose") > 0:
+                from pytest_zerotrust.report.picture import show_matrix
+
+                show_matrix(terminalreporter, self.collector.results, self.intent.workloads)
             show_waivers(terminalreporter, self.collector.states_of(self.waived))
 
     def close(self) -> None:

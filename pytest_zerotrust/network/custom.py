@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from pytest_zerotrust.cluster.discovery import LiveWorkload, pods_of
 from pytest_zerotrust.core.intent import Workload
@@ -39,6 +40,33 @@ def with_workloads(engine: NetworkEngine, ends: Iterable[Workload], check: FlowC
             live[workload.key] = _look_up(engine, workload)
     single = NetworkEngine(engine.fleet, workloads, live, engine.read_policies)
     return Judge(single, single.snapshot(check, ())).flow(check)
+
+
+def all_with_workloads(
+    engine: NetworkEngine, asked: Sequence[tuple[Workload, Workload, FlowCheck]]
+) -> list[Result]:
+    """Observe many flows (source, target, check) in one batch, and judge each.
+
+    Raises Inconclusive if a workload has no running pod to take labels and account from.
+    """
+    workloads, live = dict(engine.workloads), dict(engine.live)
+    checks = []
+    for source, asked_target, asked_check in asked:
+        target, check, flow = asked_target, asked_check, asked_check.flow
+        if flow.port not in target.ports:
+            key = f"{target.key}-{flow.port.number}-{flow.port.protocol.lower()}"
+            target = replace(target, key=key, ports=(flow.port,))
+            check = replace(check, flow=replace(flow, target=key))
+        for end in (source, target):
+            if end.key not in workloads:
+                workloads[end.key] = end
+                live[end.key] = _look_up(engine, end)
+        checks.append(check)
+    if not checks:
+        return []
+    single = NetworkEngine(engine.fleet, workloads, live)
+    judge = Judge(single, single.snapshot(checks[0], checks))
+    return [judge.flow(check) for check in checks]
 
 
 def _look_up(engine: NetworkEngine, workload: Workload) -> LiveWorkload:
