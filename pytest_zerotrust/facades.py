@@ -12,7 +12,7 @@ from pytest_zerotrust.core.reachability import Expected
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.core.waiving import waive
 from pytest_zerotrust.errors import Inconclusive, ZeroTrustError
-from pytest_zerotrust.outcome import OPEN_SENTENCES, conclude
+from pytest_zerotrust.outcome import OPEN_SENTENCES, WIDE, conclude
 
 if TYPE_CHECKING:
     import pytest
@@ -106,6 +106,9 @@ class Network(_Facade):
 
     def expect(self, source: Workload) -> Sentence:
         """Begin a sentence about a source; a test that does not end it does not pass."""
+        # Whatever was selected: from now on there may be pods wherever the intent allows them.
+        self._session.widen()
+        self._item.stash[WIDE] = True
         self._item.stash.setdefault(OPEN_SENTENCES, []).append(source.name)
         return Sentence(self, source)
 
