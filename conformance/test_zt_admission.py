@@ -21,3 +21,15 @@ def test_root_is_rejected(zt_admission, check):
 def test_image_from_elsewhere_is_rejected(zt_admission, check):
     """An image from another registry is rejected by a policy, and only because of that."""
     zt_admission.verify(check)
+
+
+@pytest.mark.zt_each("pod-security")
+def test_pod_security_is_kept(zt_admission, check):
+    """What the declared Pod Security level forbids is rejected, field by field."""
+    zt_admission.verify(check)
+
+
+@pytest.mark.zt_each("fails-closed")
+def test_what_rejects_pods_fails_closed(zt_admission, check):
+    """What rejects the privileged pod would also do so when it is down or slow."""
+    zt_admission.verify(check)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_zerotrust.admission.corpus.model import AdmissionCase
+    from pytest_zerotrust.core.admission_diff import ABSENT
     from pytest_zerotrust.core.controls import CONTROLS, LEVELS, Control
     from pytest_zerotrust.core.verdict import Result, Verdict
     from pytest_zerotrust.errors import (
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
     from pytest_zerotrust.facades import Admission, Mesh, Network
 
 __all__ = [
+    "ABSENT",
     "CONTROLS",
     "LEVELS",
     "Admission",
+    "AdmissionCase",
     "ClusterProblem",
     "Control",
     "Inconclusive",
@@ -41,6 +45,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ABSENT": "core.admission_diff",
+    "AdmissionCase": "admission.corpus.model",
     "CONTROLS": "core.controls",
     "LEVELS": "core.controls",
     "Control": "core.controls",
@@ -57,4 +63,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
+    return getattr(home, name)

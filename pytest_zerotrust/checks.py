@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from pytest_zerotrust.admission.corpus.select import CaseCheck, corpus_checks
+from pytest_zerotrust.admission.failopen import FailClosedCheck, fail_closed_checks
 from pytest_zerotrust.admission.pairs import PairCheck, pair_checks
 from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.mesh.checks import CallCheck, PortCheck, call_checks, port_checks
@@ -20,6 +22,13 @@ from pytest_zerotrust.network.checks import (
     side_port_checks,
 )
 from pytest_zerotrust.network.checks import Check as NetworkCheck
+from pytest_zerotrust.network.coverage import CoverageCheck, Part, coverage_checks
+from pytest_zerotrust.network.inventory import (
+    AlikeCheck,
+    NamedCheck,
+    alike_checks,
+    named_checks,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +44,18 @@ class NothingToCheck:
         return f"{self.control}-not-declared"
 
 
-Check = NetworkCheck | PortCheck | CallCheck | PairCheck | NothingToCheck
+Check = (
+    NetworkCheck
+    | CoverageCheck
+    | NamedCheck
+    | AlikeCheck
+    | PortCheck
+    | CallCheck
+    | PairCheck
+    | CaseCheck
+    | FailClosedCheck
+    | NothingToCheck
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +65,11 @@ class Kind:
     control: str
     make: Callable[[Intent], Iterable[Check]]
     why_none: str
+
+
+def _admission(intent: Intent, control: str) -> Iterator[Check]:
+    yield from pair_checks(intent, control)
+    yield from corpus_checks(intent, control)
 
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -66,6 +91,16 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "dns": Kind(
             control="ZT-NET-004", make=dns_checks, why_none="the intent declares no workloads"
         ),
+        "policies-select-pods": Kind(
+            control="ZT-NET-005",
+            make=lambda intent: coverage_checks(intent, Part.SELECT),
+            why_none="the intent names no namespaces",
+        ),
+        "pods-have-policies": Kind(
+            control="ZT-NET-005",
+            make=lambda intent: coverage_checks(intent, Part.COVER),
+            why_none="the intent names no namespaces",
+        ),
         "denied-egress": Kind(
             control="ZT-NET-006",
             make=denied_egress_checks,
@@ -75,6 +110,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             control="ZT-NET-007",
             make=allowed_egress_checks,
             why_none="the intent allows no flow to a destination outside",
+        ),
+        "named": Kind(
+            control="ZT-NET-008", make=named_checks, why_none="the intent names no namespaces"
+        ),
+        "alike": Kind(
+            control="ZT-NET-009", make=alike_checks, why_none="the intent declares no workloads"
         ),
         "side-ports": Kind(
             control="ZT-NET-010",
@@ -103,17 +144,27 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "privileged": Kind(
             control="ZT-ADM-001",
-            make=lambda intent: pair_checks(intent, "ZT-ADM-001"),
+            make=lambda intent: _admission(intent, "ZT-ADM-001"),
             why_none="the intent declares no admission",
         ),
         "run-as-root": Kind(
             control="ZT-ADM-002",
-            make=lambda intent: pair_checks(intent, "ZT-ADM-002"),
+            make=lambda intent: _admission(intent, "ZT-ADM-002"),
             why_none="the intent declares no admission",
         ),
         "image-from-elsewhere": Kind(
             control="ZT-ADM-003",
-            make=lambda intent: pair_checks(intent, "ZT-ADM-003"),
+            make=lambda intent: _admission(intent, "ZT-ADM-003"),
+            why_none="the intent declares no admission",
+        ),
+        "pod-security": Kind(
+            control="ZT-ADM-004",
+            make=lambda intent: corpus_checks(intent, "ZT-ADM-004"),
+            why_none="the intent declares no Pod Security level (admission.podSecurity)",
+        ),
+        "fails-closed": Kind(
+            control="ZT-ADM-005",
+            make=fail_closed_checks,
             why_none="the intent declares no admission",
         ),
     }

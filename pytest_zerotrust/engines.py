@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_zerotrust.admission.engine import AdmissionEngine
 from pytest_zerotrust.cluster.api import Api
 from pytest_zerotrust.cluster.connection import open_connection
+from pytest_zerotrust.cluster.policies import read_policies
+from pytest_zerotrust.core.intent import AdmissionIntent
 from pytest_zerotrust.errors import Inconclusive
 from pytest_zerotrust.fleet.fleet import Fleet
 from pytest_zerotrust.fleet.manifests import own_pod_security
@@ -27,7 +30,7 @@ class Engines:
     fleet: Fleet
     network: NetworkEngine
     mesh: MeshEngine
-    admission: AdmissionEngine | None
+    admission: AdmissionEngine
 
 
 def connect(session: ZeroTrustSession) -> Engines:
@@ -51,7 +54,9 @@ def connect(session: ZeroTrustSession) -> Engines:
     return Engines(
         api=api,
         fleet=fleet,
-        network=NetworkEngine(fleet, dict(intent.workloads), live),
+        network=NetworkEngine(
+            fleet, dict(intent.workloads), live, functools.partial(read_policies, api)
+        ),
         mesh=MeshEngine(fleet, intent, live),
-        admission=AdmissionEngine(api, run, intent.admission) if intent.admission else None,
+        admission=AdmissionEngine(api, run, intent.admission or AdmissionIntent()),
     )

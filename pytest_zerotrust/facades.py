@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_zerotrust.checks import Check, NothingToCheck
+from pytest_zerotrust.core.admission_diff import ABSENT
 from pytest_zerotrust.core.intent import Flow, Port, Workload
 from pytest_zerotrust.core.reachability import Expected
 from pytest_zerotrust.core.verdict import Result, Verdict
@@ -17,6 +18,7 @@ from pytest_zerotrust.outcome import OPEN_SENTENCES, WIDE, conclude
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_zerotrust.admission.corpus.model import AdmissionCase
     from pytest_zerotrust.network.checks import FlowCheck
     from pytest_zerotrust.session import ZeroTrustSession
 
@@ -135,8 +137,14 @@ class Network(_Facade):
 
     def _result(self, check: Check) -> Result:
         from pytest_zerotrust.network.checks import Check as NetworkCheck
+        from pytest_zerotrust.network.coverage import CoverageCheck, verify_coverage
+        from pytest_zerotrust.network.inventory import AlikeCheck, NamedCheck, judge_inventory
         from pytest_zerotrust.network.judge import Judge
 
+        if isinstance(check, CoverageCheck):
+            return verify_coverage(self._session.engines.api, check)
+        if isinstance(check, (AlikeCheck, NamedCheck)):
+            return judge_inventory(self._session.engines.api, self._session.intent, check)
         if not isinstance(check, NetworkCheck):
             raise Inconclusive(f"{check.id} is no network check")
         engine = self._session.engines.network
@@ -170,10 +178,60 @@ class Mesh(_Facade):
 class Admission(_Facade):
     """The fixture ``zt_admission``."""
 
+    def rejects(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        because: str,
+        instead: Any = ABSENT,
+        engine: str = "any",
+        policy: str = "",
+    ) -> Result:
+        """A policy must reject the manifest because of one field, like ``spec.hostNetwork``.
+
+        The same manifest with ``instead`` in that field (by default: without it) must be admitted.
+        ``engine`` and ``policy`` narrow down who must reject. Nothing is stored: both are dry runs.
+        """
+        __tracebackhide__ = True
+        from pytest_zerotrust.admission.custom import rejection
+
+        trial = rejection(manifest, because=because, instead=instead, engine=engine, policy=policy)
+        (result,) = self._session.engines.admission.try_all([trial])
+        conclude(self._item, result)
+        return result
+
+    def admits(self, manifest: Mapping[str, Any]) -> Result:
+        """The manifest must be admitted as it is, on a dry run."""
+        __tracebackhide__ = True
+        from pytest_zerotrust.admission.custom import admission
+
+        result = admission(self._session.engines.admission, manifest)
+        conclude(self._item, result)
+        return result
+
+    def rejects_case(self, case: AdmissionCase, namespace: str) -> Result:
+        """A case of your own must be rejected in a namespace, and its twin admitted."""
+        __tracebackhide__ = True
+        from pytest_zerotrust.admission.custom import check_of_case
+
+        declared = self._session.intent.admission
+        if declared is None:
+            raise Inconclusive("rejects_case() needs the intent's admission.registries")
+        check = check_of_case(case, namespace, declared.registries[0], declared.engine)
+        result = _guarded(lambda: self._session.engines.admission.verify(check), check)
+        conclude(self._item, result)
+        return result
+
     def _result(self, check: Check) -> Result:
+        from pytest_zerotrust.admission.corpus.select import CaseCheck
+        from pytest_zerotrust.admission.failopen import FailClosedCheck, verify
         from pytest_zerotrust.admission.pairs import PairCheck
 
-        engine = self._session.engines.admission
-        if engine is None or not isinstance(check, PairCheck):
+        if self._session.intent.admission is None:
             raise Inconclusive(f"{check.id} is no admission check of this intent")
-        return engine.verify(check)
+        engine = self._session.engines.admission
+        if isinstance(check, FailClosedCheck):
+            return verify(engine.api, check, engine.verify(check.rejection))
+        if not isinstance(check, (PairCheck, CaseCheck)):
+            raise Inconclusive(f"{check.id} is no admission check of this intent")
+        return engine.verify(check, self._session.admission_demand(check))

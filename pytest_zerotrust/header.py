@@ -25,6 +25,12 @@ def header_lines(settings: Settings, intent: Intent, identity: Identity, run: Ru
         f"for each node they land on in {intent.probe.namespace}; at most "
         f"{intent.probe.max_pods}; image {image}",
     ]
+    if intent.admission is not None:
+        places = dict.fromkeys((*intent.admission.namespaces, *intent.admission.pod_security))
+        lines.append(
+            f"zerotrust: admission: dry runs in {', '.join(places)}; for changes of pods one gated "
+            f"pod that never runs in each"
+        )
     if not intent.workloads:
         lines.append(
             "zerotrust: the intent names no workloads: whether yours are isolated stays unproven"

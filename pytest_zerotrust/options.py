@@ -64,6 +64,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="Namespace in which probe pods may be placed, besides those of the intent file",
     )
     group.addoption(
+        "--zt-admission",
+        choices=("default", "full"),
+        metavar="PROFILE",
+        help="How many admission cases are sent: default, or full for every case over every way in",
+    )
+    group.addoption(
         "--zt-artifacts", metavar="DIR", help="Folder for the evidence of every check, as JSON"
     )
     group.addoption(
@@ -90,6 +96,14 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         default=False,
         help="Print the RBAC that a run with this intent file needs, and exit",
+    )
+    group.addoption(
+        "--zt-draft",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="Write a first intent file from what runs in the cluster (to FILE, which must not be "
+        "there yet, or to the terminal), and exit. Reads only",
     )
 
 

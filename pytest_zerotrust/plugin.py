@@ -62,6 +62,10 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         from pytest_zerotrust.session import print_rbac
 
         return print_rbac(config)
+    if config.getoption("zt_draft"):
+        from pytest_zerotrust.session import write_draft
+
+        return write_draft(config)
     if config.getoption("zt_sweep"):
         from pytest_zerotrust.commands import run_sweep
 

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,6 +88,7 @@ class ZeroTrustSession:
                 session.waived = waived_checks(session.intent)
         except UsageProblem as error:
             raise pytest.UsageError(f"zerotrust: {error}") from error
+        session.intent = _with_profile(session.intent, settings.admission_profile)
         if not session.is_worker:
             config.pluginmanager.register(session.collector, "zerotrust-collector")
         return session
@@ -237,6 +239,18 @@ class ZeroTrustSession:
 
         return [c for c in self.demand if isinstance(c, (PortCheck, CallCheck))]
 
+    def admission_demand(self, check: Any) -> list[Any]:
+        """The admission checks that were collected, to be sent along with ``check``. In a worker
+        only some that follow it: most of the others are the other workers' to send."""
+        from pytest_zerotrust.admission.corpus.select import CaseCheck
+        from pytest_zerotrust.admission.pairs import PairCheck
+
+        found = [c for c in self.demand if isinstance(c, (PairCheck, CaseCheck))]
+        if self.is_worker and check in found:
+            start = found.index(check)
+            return found[start : start + 16]
+        return found
+
     # -- end
 
     def finish(self, session: pytest.Session) -> None:
@@ -279,18 +293,56 @@ def _intent_text(settings: Settings) -> tuple[str, str]:
     return read_text(settings.intent_file), str(settings.intent_file)
 
 
+def _with_profile(intent: Intent, profile: str | None) -> Intent:
+    """The option wins over the intent file."""
+    if intent.admission is None or profile is None:
+        return intent
+    return replace(intent, admission=replace(intent.admission, profile=profile))
+
+
 def print_rbac(config: pytest.Config) -> int:
     """Print the RBAC manifests for the intent file of this run."""
     from pytest_zerotrust.fleet.manifests import own_pod_security
-    from pytest_zerotrust.fleet.rights import as_rbac, fleet_rights
+    from pytest_zerotrust.fleet.rights import as_rbac, explaining_rights, fleet_rights
 
     session = ZeroTrustSession.from_config(config)
     intent = session.intent
     text = as_rbac(
         fleet_rights(intent, session.settings.namespaces),
+        explaining_rights(intent, session.settings.namespaces),
         subject="zerotrust-verifier",
         own_namespace=intent.probe.namespace,
         pod_security=own_pod_security(intent.mesh),
     )
     print(text, end="")
+    return 0
+
+
+def write_draft(config: pytest.Config) -> int:
+    """Write a first intent file from what runs in the cluster. Raises pytest.UsageError."""
+    from pytest_zerotrust.cluster.access import who_am_i
+    from pytest_zerotrust.cluster.api import Api
+    from pytest_zerotrust.cluster.connection import open_connection
+    from pytest_zerotrust.draft import collect, render
+
+    word = str(config.getoption("zt_draft"))
+    file = None if word == "-" else Path(config.invocation_params.dir, word).expanduser()
+    try:
+        settings = resolve(config)
+        if settings.cluster is None:
+            raise UsageProblem(f"--zt-draft reads a cluster, but {NO_CLUSTER}")
+        if file is not None and file.exists():
+            raise UsageProblem(f"--zt-draft {word}: the file is there already. Give another name.")
+        api = Api(open_connection(settings.cluster), user_agent="pytest-zerotrust/draft")
+        who_am_i(api)
+        text = render(collect(api, settings.namespaces))
+        intent_from_text(text, "the draft")
+        if file is None:
+            print(text, end="")
+            return 0
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except (UsageProblem, OSError) as error:
+        raise pytest.UsageError(f"zerotrust: {error}") from error
+    print(f"zerotrust: the draft is in {word}. Read it, correct it, and commit it.")
     return 0

@@ -28,6 +28,7 @@ class Settings:
     namespaces: tuple[str, ...]
     artifacts: Path | None
     keep: str
+    admission_profile: str | None = None
 
 
 def resolve(config: pytest.Config) -> Settings:
@@ -65,6 +66,7 @@ def resolve(config: pytest.Config) -> Settings:
         namespaces=tuple(config.getoption("zt_namespace")),
         artifacts=Path(config.invocation_params.dir, artifacts) if artifacts else None,
         keep=config.getoption("zt_keep"),
+        admission_profile=config.getoption("zt_admission"),
     )
 
 

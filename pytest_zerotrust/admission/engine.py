@@ -1,87 +1,160 @@
-"""Sends minimal pairs as server-side dry runs and judges the answers."""
+"""Sends minimal pairs as server-side dry runs, many at once, and judges the answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_zerotrust.admission.pairs import PairCheck, build_pair, value_at
+from pytest_zerotrust.admission import gated
+from pytest_zerotrust.admission.corpus.select import CaseCheck
+from pytest_zerotrust.admission.judge import Answered, judge_trial
+from pytest_zerotrust.admission.pairs import PairCheck
+from pytest_zerotrust.admission.trial import Request, Trial, trial_of
 from pytest_zerotrust.cluster.api import Api, ApiUnreachable
-from pytest_zerotrust.core.admission import (
-    Answer,
-    Attribution,
-    PairFacts,
-    attribute,
-    judge_pair,
-)
-from pytest_zerotrust.core.controls import CONTROLS
+from pytest_zerotrust.core.admission import TRANSIENT, Answer, attribute
 from pytest_zerotrust.core.intent import AdmissionIntent
 from pytest_zerotrust.core.verdict import Result, Verdict
+from pytest_zerotrust.errors import ZeroTrustError
 from pytest_zerotrust.fleet.run import Run
 
+Check = PairCheck | CaseCheck
 
-@dataclass(frozen=True, slots=True)
+TRIES = 3
+"""How often a request is sent in all whose answer is not the expected one."""
+
+PAUSE = 0.3
+"""Seconds between two tries."""
+
+PARALLEL = 8
+"""Requests under way at a time; the API server gives all users together 200 seats."""
+
+
+@dataclass(slots=True)
 class AdmissionEngine:
-    """Asks one cluster. Nothing is ever persisted."""
+    """Asks one cluster. Only gated pods are ever stored, and only where the intent places pods."""
 
     api: Api
     run: Run
     intent: AdmissionIntent
+    _results: dict[str, Result] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def verify(self, check: PairCheck) -> Result:
-        """Send the pair of a check and return the verdict."""
-        pair = build_pair(
-            check, self.run.name("dry", check.case, check.list_name), self.intent.registries[0]
-        )
-        title = f"{check.control} {check.case} in {check.list_name}, namespace {check.namespace}"
+    def verify(self, check: Check, demanded: Iterable[Check] = ()) -> Result:
+        """Return the verdict of a check; all ``demanded`` ones are sent along with the first."""
+        with self._lock:
+            if check.id not in self._results:
+                wanted = {c.id: c for c in (*demanded, check) if c.id not in self._results}
+                self._observe(list(wanted.values()))
+            # Another process may ask for the same check again, and then means a new try.
+            return self._results.pop(check.id)
+
+    def _observe(self, checks: list[Check]) -> None:
+        ready = []
+        troubles = self._place({c.namespace for c in checks if _needs_pod(c) and _placed(c)})
+        for check in checks:
+            if _needs_pod(check) and not _placed(check):
+                self._results[check.id] = _not_placed(check)
+            elif _needs_pod(check) and check.namespace in troubles:
+                self._results[check.id] = _failed(check, troubles[check.namespace])
+            else:
+                ready.append((check.id, trial_of(check, self.run, self.intent)))
+        results = self.try_all([trial for _, trial in ready])
+        self._results |= {name: r for (name, _), r in zip(ready, results, strict=True)}
+
+    def _place(self, namespaces: set[str]) -> dict[str, ZeroTrustError]:
+        troubles: dict[str, ZeroTrustError] = {}
+        for namespace in sorted(namespaces):
+            try:
+                gated.place(self.api, self.run, namespace, self.intent.registries[0])
+            except ZeroTrustError as error:
+                troubles[namespace] = error
+        return troubles
+
+    def try_all(self, trials: list[Trial]) -> list[Result]:
+        """Send the requests of all trials, each one once if several need the same, and judge."""
+        pairs = [part for trial in trials for part in (trial, trial.pods) if part is not None]
+        goods = {trial.good.key: trial.good for trial in pairs}
+        bads = {trial.bad.key: trial.bad for trial in pairs}
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            # The twins first: without them nothing that follows proves anything.
+            answers = dict(zip(goods, pool.map(self._admitted, goods.values()), strict=True))
+            answers |= zip(bads, pool.map(self._rejected, bads.values()), strict=True)
+        return [judge_trial(trial, answers) for trial in trials]
+
+    def answers(self, request: Request) -> tuple[Answered, ...] | str:
+        """The answers to a request that must be admitted, or why there are none."""
+        return self._admitted(request)
+
+    def _admitted(self, request: Request) -> tuple[Answered, ...] | str:
+        return self._try(request, admit=True)
+
+    def _rejected(self, request: Request) -> tuple[Answered, ...] | str:
+        return self._try(request, admit=False)
+
+    def _try(self, request: Request, *, admit: bool) -> tuple[Answered, ...] | str:
+        """All answers to a request, or why there is none.
+
+        What is answered as it should be is sent once. A bad pod that was admitted is sent again: a
+        webhook that fails open under load admits now and then, which is a violation with a cause of
+        its own. So is whatever was in trouble that may pass.
+        """
+        tries: list[Answered] = []
         try:
-            good, _ = self._dry_run(pair.good)
-            bad, returned = self._dry_run(pair.bad)
+            while len(tries) < TRIES:
+                if tries:
+                    time.sleep(PAUSE)
+                tries.append(self._send(request))
+                last = tries[-1].attribution
+                through = any(t.attribution.answer is Answer.ADMITTED for t in tries)
+                if last.answer in TRANSIENT or (through and not admit):
+                    continue
+                break
         except ApiUnreachable as error:
-            return Result(
-                control=check.control,
-                subject=check.subject,
-                verdict=Verdict.INCONCLUSIVE,
-                reason="server-unreachable",
-                headline=f"{title} not tested: {error}",
-            )
-        wanted = value_at(pair.bad, pair.path)
-        conclusion = judge_pair(
-            PairFacts(
-                good=good,
-                bad=bad,
-                neutralised=bad.answer is Answer.ADMITTED
-                and value_at(returned, pair.path) != wanted,
-                engine=self.intent.engine,
-            )
-        )
-        where = ".".join(str(part) for part in pair.path)
-        violated = conclusion.verdict is Verdict.VIOLATED
-        return Result(
-            control=check.control,
-            subject=check.subject,
-            verdict=conclusion.verdict,
-            reason=conclusion.reason,
-            headline=f"{title} {conclusion.text}",
-            observed=(
-                f"pod with {where} = {wanted!r}: {bad}",
-                *(f"it said: {line}" for line in bad.message.splitlines()[:3]),
-                *(f"it warned: {line}" for line in bad.warnings[:3]),
-            ),
-            controls=(f"the same pod with {value_at(pair.good, pair.path)!r}: {good}",),
-            objects=tuple(f"policy {name}" for name in bad.policies),
-            remedy=CONTROLS[check.control].remedy if violated else "",
-            reproduce="send the manifest of the evidence with "
-            "'kubectl create --dry-run=server -f FILE'",
-            evidence={"manifest": pair.bad, "answer": bad.message},
-        )
+            return str(error)
+        return tuple(tries)
 
-    def _dry_run(self, manifest: Mapping[str, Any]) -> tuple[Attribution, Mapping[str, Any]]:
+    def _send(self, request: Request) -> Answered:
         response = self.api.request(
-            "POST",
-            f"/api/v1/namespaces/{manifest['metadata']['namespace']}/pods",
-            params={"dryRun": "All", "fieldValidation": "Strict"},
-            body=manifest,
+            request.method,
+            request.path,
+            params=request.params,
+            body=request.body,
+            content_type=request.content_type,
+            headers={"Impersonate-User": request.user} if request.user else None,
         )
-        return attribute(response.status, response.body, response.warnings), response.body
+        attribution = attribute(response.status, response.body, response.warnings)
+        returned: Mapping[str, Any] = response.body
+        return Answered(attribution=attribution, returned=returned)
+
+
+def _needs_pod(check: Check) -> bool:
+    return isinstance(check, CaseCheck) and check.needs_pod
+
+
+def _placed(check: Check) -> bool:
+    return isinstance(check, CaseCheck) and check.placed
+
+
+def _not_placed(check: Check) -> Result:
+    return Result(
+        control=check.control,
+        subject=check.subject,
+        verdict=Verdict.NOT_APPLICABLE,
+        reason="no-pod-allowed",
+        headline=f"{check.id}: it needs a pod in namespace {check.namespace}, which 'namespaces' "
+        f"of the intent does not list",
+    )
+
+
+def _failed(check: Check, error: ZeroTrustError) -> Result:
+    return Result(
+        control=check.control,
+        subject=check.subject,
+        verdict=Verdict.INCONCLUSIVE,
+        reason="probe-not-available",
+        headline=f"{check.id} not tested: {error}",
+    )

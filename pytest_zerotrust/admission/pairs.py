@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_zerotrust.admission.corpus.pods import compliant_pod
 from pytest_zerotrust.core.intent import Intent
 
 LISTS = ("containers", "initContainers")
@@ -66,7 +67,7 @@ class Pair:
 
 def build_pair(check: PairCheck, name: str, registry: str) -> Pair:
     """Build the two manifests of a check. ``registry`` is an allowed prefix with its slash."""
-    good = _compliant(name, check.namespace, registry)
+    good = compliant_pod(name, check.namespace, registry)
     path: tuple[str | int, ...]
     if check.control == "ZT-ADM-001":
         # The API refuses privileged beside allowPrivilegeEscalation: false, so neither twin
@@ -113,47 +114,3 @@ def _put(manifest: Any, path: tuple[str | int, ...], value: Any) -> None:
     for part in path[:-1]:
         node = node[part]
     node[path[-1]] = value
-
-
-def _compliant(name: str, namespace: str, registry: str) -> dict[str, Any]:
-    """A pod that Pod Security 'restricted' and the reference rules admit. It could never run: it
-    is only ever sent as a dry run, and it is gated besides (KEP-3521)."""
-
-    def container(suffix: str) -> dict[str, Any]:
-        return {
-            "name": f"checked-{suffix}",
-            "image": f"{registry}zerotrust/compliant:1",
-            "resources": {
-                "requests": {"cpu": "1m", "memory": "1Mi"},
-                "limits": {"cpu": "1m", "memory": "1Mi"},
-            },
-            "securityContext": {
-                "privileged": False,
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            },
-        }
-
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            # Not injected: what a sidecar brings along is not what is tested here.
-            "labels": {"sidecar.istio.io/inject": "false"},
-        },
-        "spec": {
-            "automountServiceAccountToken": False,
-            "schedulingGates": [{"name": "zerotrust.dev/never"}],
-            "securityContext": {
-                "runAsNonRoot": True,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [container("main")],
-            "initContainers": [container("init")],
-        },
-    }

@@ -140,8 +140,9 @@ class Api:
         params: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Send one request and return the answer, whatever its status.
+        """Send one request and return the answer, whatever its status. ``headers`` come on top.
 
         Waits and tries again on 429 (which the server sends before it does anything), unless the
         server asks for a longer pause than a run can make. Raises ApiUnreachable if there is no
@@ -149,7 +150,7 @@ class Api:
         """
         for attempt in range(_THROTTLED_TRIES):
             self._pace.wait()
-            response = self._change(method, path, params, body, content_type)
+            response = self._change(method, path, params, body, content_type, headers)
             if response.status != 429 or attempt == _THROTTLED_TRIES - 1:
                 break
             wait = retry_after(response.headers.get("Retry-After", ""))
@@ -193,15 +194,16 @@ class Api:
         params: Mapping[str, str] | None,
         body: Mapping[str, Any] | None,
         content_type: str,
+        headers: Mapping[str, str] | None,
     ) -> Response:
         if method not in _CHANGING:
-            return self._send(method, path, params, body, content_type)
+            return self._send(method, path, params, body, content_type, headers)
         with self._changes:
             if self._ended:
                 raise ApiUnreachable(f"{method} {path}: the run is over, nothing more is made")
             self._changing += 1
         try:
-            return self._send(method, path, params, body, content_type)
+            return self._send(method, path, params, body, content_type, headers)
         finally:
             with self._changes:
                 self._changing -= 1
@@ -220,8 +222,10 @@ class Api:
         params: Mapping[str, str] | None,
         body: Mapping[str, Any] | None,
         content_type: str,
+        more_headers: Mapping[str, str] | None = None,
     ) -> Response:
         headers = {"Accept": "application/json", "User-Agent": self._user_agent}
+        headers |= more_headers or {}
         authorization = self.connection.authorization()
         if authorization:
             headers["Authorization"] = authorization

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_zerotrust.core.admission_warnings import read_warnings
 from pytest_zerotrust.core.verdict import Verdict
 
 
@@ -37,6 +38,8 @@ class Answer(enum.Enum):
     DRY_RUN_UNSUPPORTED = "dry run unsupported"
     CONFLICT = "conflict"
     THROTTLED = "throttled"
+    TIMEOUT = "time-out"
+    POLICY_ERROR = "policy in error"
     UNKNOWN = "unknown"
 
 
@@ -52,18 +55,36 @@ POLICY_ENGINES = frozenset(
 )
 """Answers that come from a policy. A webhook that we do not know by name is one as well."""
 
+TRANSIENT = frozenset(
+    {Answer.WEBHOOK_UNAVAILABLE, Answer.THROTTLED, Answer.TIMEOUT, Answer.SERVICE_ACCOUNT}
+)
+"""Answers that another try may well change."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """Who answered. ``policies`` are the names that the engine gives (constraint, policy,
-    Pod Security level), ``webhook`` the webhook's name if one denied."""
+    """Who answered. ``policies`` are the names that the engine gives (constraint, policy and
+    binding, Pod Security level), ``webhook`` the name of the webhook that denied or did not answer.
+    ``reason`` is the Status object's own word, and ``causes`` its causes as ``field: message``."""
 
     answer: Answer
     policies: tuple[str, ...] = ()
     webhook: str = ""
     status: int = 0
     message: str = ""
+    reason: str = ""
+    causes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def admitted(self) -> bool:
+        """True if the request got through."""
+        return self.answer is Answer.ADMITTED
+
+    @property
+    def refused_by_policy(self) -> bool:
+        """True if a policy engine turned the request away."""
+        return self.answer in POLICY_ENGINES
 
     def __str__(self) -> str:
         named = f" [{', '.join(self.policies)}]" if self.policies else ""
@@ -83,8 +104,16 @@ _VAP = re.compile(
     r"ValidatingAdmissionPolicy '(?P<policy>[^']+)'"
     r"(?: with binding '(?P<binding>[^']+)')? denied request"
 )
+# A ValidatingAdmissionPolicy that could not be evaluated denies as well if its failurePolicy is
+# Fail; then nobody has judged the object (k8s.io/apiserver, plugin/policy/validating).
+_VAP_IN_ERROR = re.compile(
+    r"denied request: (?:failed to configure |expression '.*' resulted in error: |"
+    r"compilation error: |validation failed due to running out of cost budget)",
+    re.DOTALL,
+)
 # The default, and what a policy may set (its spec.validations.reason).
 _VAP_STATUSES = frozenset({401, 403, 413, 422})
+_NOT_CALLED = re.compile(r'failed calling webhook "(?P<hook>[^"]+)"')
 _KYVERNO = re.compile(r"was blocked due to the following policies\s*\n+(?P<policies>.*)", re.DOTALL)
 _CONSTRAINT = re.compile(r"^\[(?P<name>[^\]\s]+)\] ", re.MULTILINE)
 
@@ -127,8 +156,21 @@ def attribute(status: int, body: Mapping[str, Any], warnings: Sequence[str] = ()
         webhook=found[2],
         status=status,
         message=message,
+        reason=str(body.get("reason", "")) if status >= 400 else "",
+        causes=_causes(body) if status >= 400 else (),
         warnings=tuple(warnings),
     )
+
+
+def _causes(body: Mapping[str, Any]) -> tuple[str, ...]:
+    details = body.get("details")
+    listed = details.get("causes") if isinstance(details, Mapping) else None
+    found = []
+    for cause in listed if isinstance(listed, list) else ():
+        if isinstance(cause, Mapping):
+            field_, message = cause.get("field", ""), cause.get("message", "")
+            found.append(f"{field_}: {message}" if field_ else str(message))
+    return tuple(found)
 
 
 def _who(status: int, message: str) -> tuple[Answer, tuple[str, ...], str]:
@@ -145,12 +187,21 @@ def _who(status: int, message: str) -> tuple[Answer, tuple[str, ...], str]:
         return Answer.POD_SECURITY, (security["level"],), ""
     policy = _VAP.match(message)
     if policy and status in _VAP_STATUSES:
+        broken = _VAP_IN_ERROR.match(message, policy.end() - len("denied request"))
         names = tuple(name for name in (policy["policy"], policy["binding"]) if name)
-        return Answer.VALIDATING_ADMISSION_POLICY, names, ""
+        kind = Answer.POLICY_ERROR if broken else Answer.VALIDATING_ADMISSION_POLICY
+        return kind, names, ""
     for answer, statuses, pattern in _OTHERS:
         if status in statuses and pattern.search(message):
-            return answer, (), ""
-    plain = {409: Answer.CONFLICT, 422: Answer.INVALID, 429: Answer.THROTTLED, 401: Answer.RBAC}
+            hook = _NOT_CALLED.search(message) if answer is Answer.WEBHOOK_UNAVAILABLE else None
+            return answer, (), hook["hook"] if hook else ""
+    plain = {
+        401: Answer.RBAC,
+        409: Answer.CONFLICT,
+        422: Answer.INVALID,
+        429: Answer.THROTTLED,
+        504: Answer.TIMEOUT,
+    }
     if status == 400 and ("decoding" in message or "cannot be handled" in message):
         return Answer.INVALID, (), ""
     return plain.get(status, Answer.UNKNOWN), (), ""
@@ -174,13 +225,18 @@ def _which_webhook(hook: str, text: str) -> tuple[Answer, tuple[str, ...], str]:
 class PairFacts:
     """A minimal pair: two pods that differ in exactly the tested field, and their answers.
 
-    ``neutralised``: the bad pod was admitted, but the server took the bad field out of it.
+    ``bad`` is the answer that decides. ``tries`` are all answers to the bad pod, in their order,
+    if it was sent more than once. ``neutralised``: the bad pod was admitted, but the server took
+    the bad field out of it. ``engine`` and ``policy`` are who must answer ("any" and "" for
+    everybody).
     """
 
     good: Attribution
     bad: Attribution
+    tries: tuple[Attribution, ...] = ()
     neutralised: bool = False
     engine: str = "any"
+    policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +264,12 @@ def judge_pair(facts: PairFacts) -> Conclusion:
                 "neutralised",
                 "it was admitted after a mutation that took the bad field out",
             )
-        return Conclusion(Verdict.VIOLATED, "", "was ADMITTED, expected REJECTED")
+        return Conclusion(
+            Verdict.VIOLATED,
+            "",
+            f"was ADMITTED{_how_often(facts.tries)}{_only_warned(facts)}, expected REJECTED"
+            f"{_why_not_always(facts)}",
+        )
     if bad.answer not in POLICY_ENGINES:
         return Conclusion(
             Verdict.INCONCLUSIVE,
@@ -221,4 +282,38 @@ def judge_pair(facts: PairFacts) -> Conclusion:
             "masked",
             f"was rejected by {bad}, which masks the engine under test ({facts.engine})",
         )
+    if facts.policy and facts.policy not in bad.policies:
+        return Conclusion(
+            Verdict.INCONCLUSIVE,
+            "masked",
+            f"was rejected by {bad}, which does not name the policy under test ({facts.policy})",
+        )
     return Conclusion(Verdict.HOLDS, "", f"is rejected by {bad}")
+
+
+def _only_warned(facts: PairFacts) -> str:
+    """A policy that warns about the bad pod alone sees it, and lets it pass."""
+    told = [warning for warning in facts.bad.warnings if warning not in facts.good.warnings]
+    engines = [str(warning) for warning in read_warnings(told)]
+    return f" with a warning by {', '.join(engines)}" if engines else ""
+
+
+def _how_often(tries: Sequence[Attribution]) -> str:
+    through = _through(tries)
+    return f" in {through} of {len(tries)} tries" if 0 < through < len(tries) else ""
+
+
+def _why_not_always(facts: PairFacts) -> str:
+    if not 0 < _through(facts.tries) < len(facts.tries):
+        return ""
+    refuser = next(answer for answer in facts.tries if answer.answer is not Answer.ADMITTED)
+    if refuser.answer not in POLICY_ENGINES:
+        return f" (otherwise: {refuser})"
+    return (
+        f": otherwise it is rejected by {refuser}, so that one fails open, "
+        f"answers differently from replica to replica, or is not settled"
+    )
+
+
+def _through(tries: Sequence[Attribution]) -> int:
+    return sum(answer.answer is Answer.ADMITTED for answer in tries)

@@ -8,13 +8,18 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """One requirement. ``level`` is the rung of the maturity ladder (1 to 4) it belongs to."""
+    """One requirement. ``level`` is the rung of the maturity ladder (1 to 4) it belongs to.
+
+    A level does not hold until each of its controls that is ``required`` was shown to hold; the
+    others count wherever they were checked.
+    """
 
     id: str
     title: str
     level: int
     severity: str
     remedy: str
+    required: bool = True
 
 
 _ALL = (
@@ -56,6 +61,14 @@ _ALL = (
         remedy="Allow egress to the cluster DNS on port 53, UDP and TCP.",
     ),
     Control(
+        id="ZT-NET-005",
+        title="every policy selects a pod, and a policy isolates every pod",
+        level=1,
+        severity="medium",
+        remedy="Correct the selector of a policy that selects nothing, or delete it; add a "
+        "default-deny NetworkPolicy to a namespace with pods that no policy isolates.",
+    ),
+    Control(
         id="ZT-NET-006",
         title="ways out of the pods' network that nothing allows are denied",
         level=1,
@@ -69,6 +82,21 @@ _ALL = (
         level=1,
         severity="high",
         remedy="Allow egress from the workload to the destination's addresses and port.",
+    ),
+    Control(
+        id="ZT-NET-008",
+        title="every pod of the namespaces belongs to a workload of the intent",
+        level=1,
+        severity="high",
+        remedy="Name the workload in the intent file with its ports and flows, or remove it "
+        "from the namespace.",
+    ),
+    Control(
+        id="ZT-NET-009",
+        title="all pods of a workload look the same to policies",
+        level=1,
+        severity="high",
+        remedy="Give the pods the same labels again, or name each kind as a workload of its own.",
     ),
     Control(
         id="ZT-NET-010",
@@ -131,6 +159,24 @@ _ALL = (
         severity="high",
         remedy="Compare the image of containers, initContainers and ephemeralContainers with the "
         "registry prefix, its closing slash included.",
+    ),
+    Control(
+        id="ZT-ADM-004",
+        title="what the declared Pod Security level forbids is rejected",
+        level=3,
+        severity="high",
+        remedy="Label the namespace pod-security.kubernetes.io/enforce with the level, "
+        "or cover the field with a policy.",
+        required=False,
+    ),
+    Control(
+        id="ZT-ADM-005",
+        title="the webhook that rejects pods fails closed",
+        level=3,
+        severity="high",
+        remedy="Set failurePolicy: Fail, list pods and pods/ephemeralcontainers with CREATE and "
+        "UPDATE, and exempt nothing that a user can choose.",
+        required=False,
     ),
 )
 

@@ -161,11 +161,18 @@ class MeshIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionIntent:
-    """Where admission is tested, which registries are allowed, and which engine must answer."""
+    """Where admission is tested, which registries are allowed, and which engine must answer.
+
+    ``pod_security`` is the Pod Security level that each namespace must keep. ``identities`` are
+    users that requests are sent as, by impersonation. ``profile`` is 'default' or 'full'.
+    """
 
     namespaces: tuple[str, ...] = ()
     registries: tuple[str, ...] = ()
     engine: str = "any"
+    pod_security: Mapping[str, str] = field(default_factory=dict)
+    identities: tuple[str, ...] = ()
+    profile: str = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

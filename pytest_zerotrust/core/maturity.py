@@ -78,7 +78,11 @@ def assess(results: Iterable[tuple[str, Verdict]]) -> tuple[LevelStatus, ...]:
             title=title,
             counts=dict(counts[level]),
             missing=tuple(
-                sorted(c.id for c in CONTROLS.values() if c.level == level and c.id not in held)
+                sorted(
+                    c.id
+                    for c in CONTROLS.values()
+                    if c.level == level and c.required and c.id not in held
+                )
             ),
         )
         for level, title in LEVELS.items()

@@ -27,6 +27,9 @@ from pytest_zerotrust.fleet.state import PodState, read_state
 START_TIMEOUT = 90.0
 """Seconds within which a probe pod must run."""
 
+PROXY_TIMEOUT = 45.0
+"""Seconds within which the mesh proxy of a probe pod must be ready."""
+
 GOING_TIMEOUT = 60.0
 """Seconds within which a namespace of ours that an earlier run is deleting must be gone."""
 
@@ -303,7 +306,7 @@ class Fleet:
     # -- waiting
 
     def _wait(self, wanted: Mapping[str, PodSpec]) -> dict[str, Member]:
-        deadline = time.monotonic() + START_TIMEOUT
+        begun = time.monotonic()
         names = [name for name in wanted if name not in self._problems]
         states: dict[str, PodState] = {}
         hopeless_since: dict[str, float] = {}
@@ -323,7 +326,7 @@ class Fleet:
                 else:
                     hopeless_since.pop(name, None)
             open_ = [n for n in pending if now - hopeless_since.get(n, now) < HOPELESS_AFTER]
-            if not open_ or now > deadline:
+            if all(_late(wanted[n], now - begun) for n in open_):
                 break
             time.sleep(_POLL)
         return {name: self._member(spec, states.get(name), error) for name, spec in wanted.items()}
@@ -337,6 +340,12 @@ class Fleet:
         if not problem and spec.role is Role.MESHED and state is not None and not state.sidecar:
             problem = f"probe pod {spec.where}: the mesh injected no proxy into it"
         return Member(spec=spec, state=state, problem=problem)
+
+
+def _late(spec: PodSpec, waited: float) -> bool:
+    """True if a pod has had its time to start (``waited`` in seconds)."""
+    limit = min(PROXY_TIMEOUT, START_TIMEOUT) if spec.role is Role.MESHED else START_TIMEOUT
+    return waited > limit
 
 
 def _settled(spec: PodSpec, state: PodState | None) -> bool:

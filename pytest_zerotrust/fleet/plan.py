@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pytest_zerotrust.core.intent import Port
+from pytest_zerotrust.core.labels import without_controllers_own
 
 CANARY_PORT = Port(8080)
 """The port on which the canaries of our own namespace listen."""
@@ -68,21 +69,6 @@ class PodSpec:
         return f"{self.namespace}/{self.name}"
 
 
-# What a controller recognises its pods by: a probe pod with these would be adopted by it.
-_OWNED_BY_CONTROLLERS = frozenset(
-    {
-        "pod-template-hash",
-        "controller-revision-hash",
-        "pod-template-generation",
-        "statefulset.kubernetes.io/pod-name",
-        "apps.kubernetes.io/pod-index",
-        "controller-uid",
-        "job-name",
-        "batch.kubernetes.io/controller-uid",
-        "batch.kubernetes.io/job-name",
-        "batch.kubernetes.io/job-completion-index",
-    }
-)
 # Whether a probe pod is injected is ours to say. Every other label of the mesh stays, because
 # policies select by them, too.
 _INJECTION = "sidecar.istio.io/"
@@ -90,11 +76,8 @@ _INJECTION = "sidecar.istio.io/"
 
 def twin_labels(labels: Mapping[str, str]) -> dict[str, str]:
     """The labels of a workload's pods without those by which a controller adopts pods."""
-    return {
-        key: value
-        for key, value in labels.items()
-        if key not in _OWNED_BY_CONTROLLERS and not key.startswith(_INJECTION)
-    }
+    kept = without_controllers_own(labels)
+    return {key: value for key, value in kept.items() if not key.startswith(_INJECTION)}
 
 
 def unready_conflicts(

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_zerotrust.cluster.access import Right
-from pytest_zerotrust.core.intent import Intent
+from pytest_zerotrust.core.intent import AdmissionIntent, Intent
 from pytest_zerotrust.fleet.manifests import own_namespace_labels
 
 _NETWORKING = "networking.k8s.io"
+_REGISTRATION = "admissionregistration.k8s.io"
+_WORKLOADS = (
+    ("", "replicationcontrollers"),
+    *(("apps", name) for name in ("daemonsets", "deployments", "replicasets", "statefulsets")),
+    *(("batch", name) for name in ("cronjobs", "jobs")),
+)
 
 
 def fleet_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> list[Right]:
@@ -29,10 +35,25 @@ def fleet_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> list[Ri
             for namespace in sorted({w.namespace for w in intent.workloads.values() if w.meshed})
         ]
     if intent.admission is not None:
-        rights += [
-            Right(namespace, "", "pods", "create") for namespace in intent.admission.namespaces
-        ]
+        rights += _admission_rights(intent, intent.admission)
     return sorted(set(rights))
+
+
+def _admission_rights(intent: Intent, admission: AdmissionIntent) -> list[Right]:
+    """Only dry runs make use of these, but the API server asks for the same rights."""
+    rights = [Right("", _REGISTRATION, "validatingwebhookconfigurations", "list")]
+    rights += [Right("", _REGISTRATION, "validatingadmissionpolicies", "get")]
+    for namespace in dict.fromkeys((*admission.namespaces, *admission.pod_security)):
+        rights += [Right(namespace, "", "pods", verb) for verb in ("create", "patch")]
+        if namespace in intent.namespaces:
+            rights.append(Right(namespace, "", "pods/ephemeralcontainers", "patch"))
+    for namespace in admission.namespaces:
+        rights += [Right(namespace, group, resource, "create") for group, resource in _WORKLOADS]
+    if admission.identities:
+        rights.append(Right("", "", "users", "impersonate"))
+        if any(name.startswith("system:serviceaccount:") for name in admission.identities):
+            rights.append(Right("", "", "serviceaccounts", "impersonate"))
+    return rights
 
 
 def own_namespace_rights() -> list[Right]:
@@ -40,13 +61,42 @@ def own_namespace_rights() -> list[Right]:
     return [Right("", "", "namespaces", verb) for verb in ("create", "delete")]
 
 
+def explaining_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> list[Right]:
+    """What explaining verdicts by policies needs besides, all of it reading.
+
+    A run without these goes on; its verdicts lack the explanation, and ZT-NET-005 stays open.
+    """
+    rights = [Right("", "cilium.io", kind, "list") for kind in _CLUSTERWIDE]
+    for namespace in dict.fromkeys((*intent.namespaces, *more_namespaces)):
+        rights += [Right(namespace, group, kind, "list") for group, kind in _EXPLAINING]
+    return sorted(set(rights))
+
+
+_CLUSTERWIDE = ("ciliumclusterwidenetworkpolicies", "ciliumnodes")
+_EXPLAINING = (
+    (_NETWORKING, "networkpolicies"),
+    ("cilium.io", "ciliumnetworkpolicies"),
+    ("apps", "deployments"),
+    ("apps", "statefulsets"),
+    ("apps", "daemonsets"),
+    ("batch", "jobs"),
+    ("batch", "cronjobs"),
+)
 _MADE = ("create", "list", "deletecollection")
 
 
-def as_rbac(rights: Iterable[Right], *, subject: str, own_namespace: str, pod_security: str) -> str:
+def as_rbac(
+    rights: Iterable[Right],
+    optional: Iterable[Right] = (),
+    *,
+    subject: str,
+    own_namespace: str,
+    pod_security: str,
+) -> str:
     """Render rights as RBAC manifests (YAML text) for a ServiceAccount ``subject`` that lives in
     our own namespace: a Role for each namespace and a ClusterRole for what is cluster-wide.
-    ``pod_security`` is the Pod Security level that our namespace enforces."""
+    ``optional`` rights get Roles of their own, which may be left out. ``pod_security`` is the Pod
+    Security level that our namespace enforces."""
     import yaml
 
     documents: list[dict[str, object]] = [
@@ -61,12 +111,22 @@ def as_rbac(rights: Iterable[Right], *, subject: str, own_namespace: str, pod_se
             "metadata": {"name": subject, "namespace": own_namespace},
         },
     ]
+    documents += _roles(rights, subject, subject, own_namespace)
+    documents += _roles(optional, f"{subject}-explaining", subject, own_namespace)
+    return "---\n".join(yaml.safe_dump(d, sort_keys=False) for d in documents)
+
+
+def _roles(
+    rights: Iterable[Right], name: str, subject: str, own_namespace: str
+) -> list[dict[str, object]]:
+    """A Role or ClusterRole for each namespace, and what binds it to the subject."""
+    documents: list[dict[str, object]] = []
     by_namespace: dict[str, list[Right]] = {}
     for right in sorted(set(rights)):
         by_namespace.setdefault(right.namespace, []).append(right)
     for namespace, group in by_namespace.items():
         kind = "Role" if namespace else "ClusterRole"
-        meta = {"name": subject, **({"namespace": namespace} if namespace else {})}
+        meta = {"name": name, **({"namespace": namespace} if namespace else {})}
         documents.append(
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -83,14 +143,14 @@ def as_rbac(rights: Iterable[Right], *, subject: str, own_namespace: str, pod_se
                 "roleRef": {
                     "apiGroup": "rbac.authorization.k8s.io",
                     "kind": kind,
-                    "name": subject,
+                    "name": name,
                 },
                 "subjects": [
                     {"kind": "ServiceAccount", "name": subject, "namespace": own_namespace}
                 ],
             }
         )
-    return "---\n".join(yaml.safe_dump(d, sort_keys=False) for d in documents)
+    return documents
 
 
 def _rules(rights: Iterable[Right]) -> list[dict[str, list[str]]]:

@@ -17,6 +17,7 @@ from pytest_zerotrust.core.intent import (
     ProbeIntent,
     Workload,
 )
+from pytest_zerotrust.core.labels import CONTROLLERS_OWN
 from pytest_zerotrust.errors import IntentProblem
 from pytest_zerotrust.intent.explain import explain
 from pytest_zerotrust.intent.flows import read_flows
@@ -117,6 +118,12 @@ def _workload(key: str, value: Mapping[str, Any]) -> Workload:
 def _refuse_twins(workloads: Iterable[Workload], document: Document, name: str) -> None:
     seen: dict[tuple[str, tuple[tuple[str, str], ...]], str] = {}
     for workload in workloads:
+        for label in sorted(CONTROLLERS_OWN & workload.labels.keys()):
+            line = document.line(("workloads", workload.key, "labels", label))
+            raise IntentProblem(
+                f"{name}:{line}: workload '{workload.key}' is told by the label '{label}', which a "
+                f"controller gives to single pods and no probe pod may carry. Use others."
+            )
         identity = (workload.namespace, tuple(sorted(workload.labels.items())))
         other = seen.setdefault(identity, workload.key)
         if other != workload.key:
@@ -148,6 +155,9 @@ def _admission(data: Mapping[str, Any], namespaces: tuple[str, ...]) -> Admissio
         namespaces=tuple(data.get("namespaces", namespaces)),
         registries=tuple(data["registries"]),
         engine=data.get("engine", "any"),
+        pod_security=dict(data.get("podSecurity", {})),
+        identities=tuple(data.get("identities", ())),
+        profile=data.get("profile", "default"),
     )
 
 

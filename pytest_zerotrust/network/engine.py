@@ -25,6 +25,7 @@ from pytest_zerotrust.network.checks import (
     SidePortsCheck,
     Via,
 )
+from pytest_zerotrust.network.declared import Declared, ReadPolicies, nothing_read
 from pytest_zerotrust.network.egress import add_egress
 from pytest_zerotrust.network.enforcement import seal_and_measure
 from pytest_zerotrust.network.settle import observe_until_settled
@@ -38,6 +39,7 @@ class NetworkEngine:
     fleet: Fleet
     workloads: Mapping[str, Workload]
     live: Mapping[str, LiveWorkload]
+    read_policies: ReadPolicies = nothing_read
     _snapshot: Snapshot | None = None
     _failed: dict[str, ZeroTrustError] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -102,7 +104,10 @@ class NetworkEngine:
         def observe(count: int) -> list[Round]:
             return run_rounds(self.fleet, asked.attempts, dns_pods, count)
 
+        places = sorted({spec.namespace for spec in twins.values()})
+        before = self.read_policies(places)
         rounds = tuple(observe_until_settled(observe, asked.expected))
+        declared = Declared(before, self.read_policies(places))
         births = self._births(newborns, members)
         return Snapshot(
             members=members,
@@ -115,6 +120,7 @@ class NetworkEngine:
             index=make_index(rounds, asked.attempts, members),
             enforcement=enforcement,
             births=births,
+            declared=declared,
         )
 
     def _newborns(

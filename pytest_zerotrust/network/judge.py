@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_zerotrust.core.controls import CONTROLS
 from pytest_zerotrust.core.egress import EgressFacts, judge_egress
+from pytest_zerotrust.core.explanation import Explanation, explain
 from pytest_zerotrust.core.intent import Port
 from pytest_zerotrust.core.newborn import NewbornFacts, TargetFacts, judge_newborn
 from pytest_zerotrust.core.observation import Seen
@@ -78,7 +79,7 @@ class Judge:
             )
         name = ("flow", check.id)
         attempt = self._snapshot.attempts.get(name)
-        return judge_flow(
+        result = judge_flow(
             FlowFacts(
                 control=check.control,
                 subject=check.subject,
@@ -96,6 +97,11 @@ class Judge:
                 reproduce=_by_hand(source, attempt.ip, attempt.port) if attempt else "",
             )
         )
+        return explain(result, check.expected, self._declared(source, target, check.flow.port))
+
+    def _declared(self, source: PodSpec, target: PodSpec, port: Port) -> Explanation:
+        members = self._snapshot.members
+        return self._snapshot.declared.explain(members[source.name], members[target.name], port)
 
     def side_ports(self, check: SidePortsCheck) -> Result:
         """The verdict on the ports of a target beside its declared ones, from one source."""
@@ -124,7 +130,8 @@ class Judge:
                 remedy=_remedy(check.control),
                 reproduce=_by_hand(source, attempt.ip, attempt.port) if attempt else "",
             )
-            parts.append(judge_flow(facts))
+            declared = self._declared(source, target, port)
+            parts.append(explain(judge_flow(facts), Expected.DENIED, declared))
         ports = ", ".join(map(str, target.side_ports))
         headline = f"{check.control} {names[0]} -> {names[1]} other ports denied ({ports})"
         return combine(check.control, check.subject, headline, parts)

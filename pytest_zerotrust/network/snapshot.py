@@ -9,6 +9,7 @@ from pytest_zerotrust.core.observation import DnsObservation, Observation, Seen
 from pytest_zerotrust.fleet.fleet import Member
 from pytest_zerotrust.fleet.plan import PodSpec
 from pytest_zerotrust.network.batch import Attempt, Name, Round
+from pytest_zerotrust.network.declared import Declared
 from pytest_zerotrust.network.enforcement import Enforcement
 from pytest_zerotrust.network.newborn import Birth
 from pytest_zerotrust.network.settle import HOLD
@@ -28,6 +29,7 @@ class Snapshot:
     index: Index
     enforcement: Enforcement
     births: Mapping[str, Birth]
+    declared: Declared
 
     @property
     def held(self) -> tuple[Round, ...]:

@@ -39,7 +39,7 @@ def test_a_part_of_an_intent_stands_in_the_shipped_file(snippet: Snippet):
 
 def test_what_the_tutorial_says_about_the_shipped_intent_is_so():
     intent = load_intent(ROOT / "zerotrust.yaml")
-    assert len(intent.workloads) == 8
+    assert len(intent.workloads) == 10
     assert len(intent.flows) == 4
 
 
@@ -131,7 +131,7 @@ def test_listing_checks_contacts_no_cluster():
     assert stands_in
     done = pytest_run("--zt-conformance", "--collect-only", "-q")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "149 tests collected" in done.stdout
+    assert "302 tests collected" in done.stdout
 
 
 @pytest.mark.parametrize("expression", ["ZT-NET-001", "ZT-NET-002 and batch"])
@@ -167,13 +167,22 @@ def test_what_the_page_on_privileges_says_is_what_is_printed():
         return {rule["resources"][0]: set(rule["verbs"]) for rule in rules}
 
     made = {"create", "list", "deletecollection"}
-    legacy = {"pods": made, "services": made | {"get"}, "pods/exec": {"create", "get"}}
-    assert rights("legacy") == legacy
-    assert rights("production") == legacy | {"configmaps": {"get"}}
-    assert rights("zerotrust-probes") == legacy | {"networkpolicies": made}
-    assert documents[("ClusterRole", "")]["rules"] == [
-        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}
-    ]
+    probes = {"pods": made, "services": made | {"get"}, "pods/exec": {"create", "get"}}
+    changed = {"pods": made | {"patch"}, "pods/ephemeralcontainers": {"patch"}}
+    kinds = (
+        "cronjobs", "daemonsets", "deployments", "jobs", "replicasets", "replicationcontrollers",
+        "statefulsets",
+    )  # fmt: skip
+    workloads = {kind: {"create"} for kind in kinds}
+    assert rights("legacy") == probes | changed
+    assert rights("production") == probes | changed | workloads | {"configmaps": {"get"}}
+    assert rights("zerotrust-probes") == probes | {"networkpolicies": made}
+    cluster_wide = documents[("ClusterRole", "")]["rules"]
+    assert {rule["resources"][0]: rule["verbs"] for rule in cluster_wide} == {
+        "namespaces": ["get"],
+        "validatingwebhookconfigurations": ["list"],
+        "validatingadmissionpolicies": ["get"],
+    }
 
 
 def test_switching_the_plugin_off_leaves_pytest_alone(tmp_path: Path):

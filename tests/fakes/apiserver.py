@@ -190,7 +190,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         parsed = json.loads(body) if body else {}
         self.reply(*api.cluster.answer(self.command, parts.path, query, parsed))
 
-    do_GET = do_POST = do_DELETE = handle_any  # noqa: N815
+    do_GET = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815
 
     def reply(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()

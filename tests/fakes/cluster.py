@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 import threading
@@ -23,16 +24,33 @@ _EVERYWHERE = re.compile(r"^/(?:api/v1|apis/[a-z0-9./]+/v\d)/([a-z]+)$")
 GATEKEEPER = 'admission webhook "validation.gatekeeper.sh" denied the request: '
 
 
+_WORKLOADS = re.compile(r"/(\w+sets|deployments|jobs|cronjobs|replicationcontrollers)$")
+FAILS_CLOSED: Object = {
+    "name": "validation.gatekeeper.sh",
+    "failurePolicy": "Fail",
+    "rules": [{"apiGroups": ["*"], "operations": ["*"], "resources": ["*/*"]}],
+}
+
+
 def gatekeeper(pod: Object) -> tuple[int, str] | None:
     """The three rules of the reference scenario over all containers, as Gatekeeper tells them."""
-    for container in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]):
-        context = container.get("securityContext", {})
+    spec = pod["spec"]
+    lists = ("initContainers", "containers", "ephemeralContainers")
+    for container in (c for name in lists for c in spec.get(name, ())):
+        context = spec.get("securityContext", {}) | container.get("securityContext", {})
         if context.get("privileged"):
             return 403, GATEKEEPER + "[restricted] privileged container"
-        if not context.get("runAsNonRoot"):
+        if not context.get("runAsNonRoot") or context.get("runAsUser") == 0:
             return 403, GATEKEEPER + "[restricted] container may run as root"
         if not container["image"].startswith("registry.company.com/"):
             return 403, GATEKEEPER + "[restricted] image from elsewhere"
+    for volume in spec.get("volumes", ()):
+        if (
+            not volume.get("image", {})
+            .get("reference", "registry.company.com/")
+            .startswith("registry.company.com/")
+        ):
+            return 403, GATEKEEPER + "[restricted] volume from elsewhere"
     return None
 
 
@@ -52,6 +70,7 @@ class Cluster:
     nodes: tuple[str, ...] = ("node-1", "node-2")
     undeletable: bool = False
     cluster_wide: bool = True
+    webhook: Object = field(default_factory=lambda: dict(FAILS_CLOSED))
 
     def __post_init__(self) -> None:
         self.namespaces: dict[str, Object] = {}
@@ -127,6 +146,12 @@ class Cluster:
             if path.endswith("/selfsubjectaccessreviews"):
                 allowed = not self.denied(body["spec"]["resourceAttributes"])
                 return 201, {"status": {"allowed": allowed}}
+            if path.endswith("/validatingwebhookconfigurations"):
+                return 200, {"items": [{"metadata": {"name": "rules"}, "webhooks": [self.webhook]}]}
+            if method == "POST" and _WORKLOADS.search(path):
+                return 201, body
+            if method == "PATCH":
+                return self._patch(path, body)
             match = _PATH.match(path)
             everywhere = _EVERYWHERE.match(path)
             if everywhere is not None and method == "GET":
@@ -150,6 +175,20 @@ class Cluster:
         if resource == "namespaces":
             found = list(self.namespaces.values())
         return [item for item in found if selected(item, query.get("labelSelector", ""))]
+
+    def _patch(self, path: str, body: Object) -> tuple[int, Object]:
+        """A dry run of a change: of an admitted pod, or the apply of a new one."""
+        _, namespace, _, name, *_ = path.removeprefix("/api/v1/").split("/")
+        found = self._kind(namespace, "pods").get(name)
+        if found is None and "kind" not in body:
+            return _status(404, f'pods "{name}" not found')
+        changed = copy.deepcopy(found or body)
+        for list_name, containers in body["spec"].items() if found else ():
+            known = {c["name"]: c for c in changed["spec"].get(list_name, ())}
+            known |= {c["name"]: known.get(c["name"], {}) | c for c in containers}
+            changed["spec"][list_name] = list(known.values())
+        refused = self.admission(changed)
+        return _status(*refused) if refused is not None else (200, changed)
 
     def _namespace(self, method: str, name: str | None, body: Object) -> tuple[int, Object]:
         if method == "POST":
@@ -188,7 +227,7 @@ class Cluster:
                 for item in chosen:
                     del kind[item["metadata"]["name"]]
             return 200, {"kind": "Status", "status": "Success"}
-        name = body["metadata"]["name"]
+        name = body["metadata"].get("name") or f"{body['metadata']['generateName']}x"
         if name in kind:
             return _status(409, f'{resource} "{name}" already exists')
         if resource == "pods":

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.live.support import HOLDS, INCONCLUSIVE, VIOLATED
+from tests.live.support import HOLDS, INCONCLUSIVE, NOT_APPLICABLE, VIOLATED
 
 Policy = Mapping[str, Any]
 
@@ -43,6 +43,8 @@ class World:
             "frontend": Pod("staging", {"app": "frontend"}, meshed=True),
             "reports": Pod("staging", {"app": "reports"}),
             "web": Pod("legacy", {"app": "web"}),
+            "greeter": Pod("legacy", {"app": "greeter"}),
+            "mute": Pod("legacy", {"app": "mute"}),
         }
     )
     flows: tuple[tuple[str, str], ...] = (
@@ -69,7 +71,7 @@ class World:
     )
 
     def port(self, name: str) -> int:
-        return 5432 if name == "database" else 8080
+        return {"database": 5432, "greeter": 2525, "mute": 9000}.get(name, 8080)
 
     def first_of_each_namespace(self) -> list[str]:
         first: dict[str, str] = {}
@@ -77,6 +79,101 @@ class World:
             first.setdefault(pod.namespace, name)
         return list(first.values())
 
+
+LISTS = ("containers", "initContainers", "ephemeralContainers")
+PLACES = (*LISTS, "sidecars", "second-container")
+
+
+def _in(case: str, places: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{case}-in-{place}" for place in places)
+
+
+ADMISSION: Mapping[str, tuple[str, ...]] = {
+    "ZT-ADM-001": (
+        *_in("privileged", PLACES),
+        *(
+            f"privileged-in-containers-by-{way}"
+            for way in [
+                "generate-name",
+                "apply",
+                "deployment",
+                "stateful-set",
+                "daemon-set",
+                "replica-set",
+                "replication-controller",
+                "job",
+                "cron-job",
+            ]
+        ),
+        *(
+            f"privileged-with-label-of-{e}"
+            for e in ("gatekeeper", "opa", "kyverno", "pod-security")
+        ),
+        "privileged-with-forged-owner",
+    ),
+    "ZT-ADM-002": (
+        *_in("may-run-as-root", PLACES),
+        "may-run-as-root-left-unsaid",
+        "may-run-as-root-on-the-pod",
+        *_in("user-0", LISTS),
+        "user-0-on-the-pod",
+    ),
+    "ZT-ADM-003": (
+        *_in("image-from-elsewhere", PLACES),
+        *(
+            f"image-{word}"
+            for word in [
+                "look-alike-suffix",
+                "look-alike-glued",
+                "look-alike-hyphen",
+                "look-alike-prefix",
+                "look-alike-subdomain",
+                "look-alike-path",
+                "look-alike-user",
+                "look-alike-unicode",
+                "other-port",
+                "trailing-dot",
+                "without-host",
+                "without-host-but-path",
+                "by-digest",
+                "upper-case",
+                "by-address",
+                "by-address-and-port",
+                "with-scheme",
+                "as-volume",
+            ]
+        ),
+        *_in("image-changed", LISTS[:2]),
+    ),
+}
+RESTRICTED: tuple[str, ...] = (
+    *("host-network", "host-pid", "host-ipc"),
+    *(f"host-path-{w}" for w in ("root", "kubelet", "runtime-socket", "manifests", "proc")),
+    *_in("host-port", LISTS[:2]),
+    *_in("capability-sys-admin", LISTS),
+    *(
+        f"capability-{word}-in-containers"
+        for word in ["all", "net-admin", "net-raw", "sys-ptrace", "sys-module", "bpf", "chown"]
+    ),
+    *_in("seccomp-unconfined", LISTS),
+    *("seccomp-unconfined-on-the-pod", "seccomp-left-unsaid"),
+    *("app-armor-unconfined-on-the-pod", "app-armor-unconfined-in-containers"),
+    *(f"se-linux-{key}-on-the-pod" for key in ("type", "user", "role")),
+    *("se-linux-type-in-containers", "unsafe-sysctl"),
+    *(
+        name
+        for case in [
+            "escalation-allowed",
+            "escalation-left-unsaid",
+            "nothing-dropped",
+            "may-run-as-root",
+            "user-0",
+        ]
+        for name in _in(case, LISTS)
+    ),
+    *("may-run-as-root-left-unsaid", "may-run-as-root-on-the-pod", "user-0-on-the-pod"),
+    *("volume-nfs", "volume-flex", "volume-iscsi"),
+)
 
 DNS = Pod("kube-system", {"k8s-app": "kube-dns"})
 ISTIOD = Pod("istio-system", {"app": "istiod"})
@@ -176,6 +273,37 @@ class Rules:
         return bool(denies), False
 
 
+class Coverage:
+    """Which policies select a pod of the lab, and which pods a policy isolates."""
+
+    # Beside the workloads of the intent, two servers live in legacy.
+    MORE = (Pod("legacy", {"app": "greeter"}), Pod("legacy", {"app": "mute"}))
+
+    def __init__(self, world: World, policies: Iterable[Policy]) -> None:
+        self._pods = (*world.pods.values(), *self.MORE)
+        self._policies = list(policies)
+        self._rules = Rules(())
+
+    def verdicts(self, namespace: str) -> tuple[str, str]:
+        policies = [p for p in self._policies if p["metadata"]["namespace"] == namespace]
+        pods = [pod for pod in self._pods if pod.namespace == namespace]
+        selected = [any(self._selects(policy, pod) for pod in pods) for policy in policies]
+        covered = [any(self._isolates(policy, pod) for policy in policies) for pod in pods]
+        select = VIOLATED if not all(selected) else HOLDS if selected else NOT_APPLICABLE
+        return select, HOLDS if all(covered) else VIOLATED
+
+    def _selects(self, policy: Policy, pod: Pod) -> bool:
+        kubernetes = policy["kind"] == "NetworkPolicy"
+        selector = policy["spec"]["podSelector" if kubernetes else "endpointSelector"]
+        mesh = {"security.istio.io/tlsMode": "istio"} if pod.meshed else {}
+        return _matches(selector, {**pod.labels, **mesh})
+
+    def _isolates(self, policy: Policy, pod: Pod) -> bool:
+        read = self._rules._kubernetes if policy["kind"] == "NetworkPolicy" else self._rules._cilium
+        nobody = Pod("nowhere", {})
+        return any(read(policy, side, pod, nobody, 1, "TCP")[0] for side in ("Ingress", "Egress"))
+
+
 @dataclass(frozen=True)
 class Controls:
     """All that decides in the lab."""
@@ -203,7 +331,10 @@ def predict(controls: Controls) -> dict[str, str]:
     def resolves_somehow(pod: Pod) -> bool:
         return any(rules.allows(pod, DNS, 53, protocol) for protocol in ("UDP", "TCP"))
 
+    for namespace in {pod.namespace for pod in world.pods.values()}:
+        verdicts[f"ZT-NET-008-{namespace}"] = HOLDS
     for source in world.pods:
+        verdicts[f"ZT-NET-009-{source}"] = HOLDS
         verdicts[f"ZT-NET-004-{source}"] = HOLDS if resolves(plain(source)) else VIOLATED
         for target in world.pods:
             if source == target:
@@ -239,6 +370,11 @@ def predict(controls: Controls) -> dict[str, str]:
                 verdict = INCONCLUSIVE
             control = "ZT-NET-007" if allowed else "ZT-NET-006"
             verdicts[f"{control}-{source}->{name}"] = verdict
+    coverage = Coverage(world, controls.network)
+    for namespace in {pod.namespace: None for pod in world.pods.values()}:
+        select, cover = coverage.verdicts(namespace)
+        verdicts[f"ZT-NET-005-policies-select-pods-{namespace}"] = select
+        verdicts[f"ZT-NET-005-pods-have-policies-{namespace}"] = cover
     mesh = HOLDS if controls.strict else VIOLATED
     for name, pod in world.pods.items():
         if pod.meshed:
@@ -250,13 +386,15 @@ def predict(controls: Controls) -> dict[str, str]:
         fine = starts and open_(source, target)
         name = f"ZT-MSH-003-{source}->{target}:{world.port(target)}/tcp"
         verdicts[name] = HOLDS if fine else INCONCLUSIVE
-    for control, case in (
-        ("ZT-ADM-001", "privileged"),
-        ("ZT-ADM-002", "may-run-as-root"),
-        ("ZT-ADM-003", "image-from-elsewhere"),
-    ):
-        for list_name in ("containers", "initContainers"):
+    for control, cases in ADMISSION.items():
+        for case in cases:
             for namespace in ("production", "staging"):
-                name = f"{control}-{case}-in-{list_name}-{namespace}"
+                name = f"{control}-{case}-{namespace}"
                 verdicts[name] = HOLDS if controls.admission else VIOLATED
+    # Pod Security enforces it in legacy, whatever becomes of the engine.
+    verdicts |= {f"ZT-ADM-004-{case}-legacy": HOLDS for case in RESTRICTED}
+    for namespace in ("production", "staging"):
+        # Where nothing rejects a pod, nobody can be asked whether it fails closed.
+        closed = HOLDS if controls.admission else INCONCLUSIVE
+        verdicts[f"ZT-ADM-005-fails-closed-{namespace}"] = closed
     return verdicts

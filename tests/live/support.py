@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAB = os.environ.get("ZT_LAB", "zt")
 
 HOLDS, VIOLATED, INCONCLUSIVE = "holds", "violated", "inconclusive"
+NOT_APPLICABLE = "not applicable"
 DENY_NETWORK = ("ZT-NET-001", "ZT-NET-002", "ZT-NET-006", "ZT-NET-010", "ZT-NET-011")
 
 

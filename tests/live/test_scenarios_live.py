@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.live.support import (
     DENY_NETWORK,
     HOLDS,
     INCONCLUSIVE,
+    NOT_APPLICABLE,
     VIOLATED,
     Cluster,
     differences,
@@ -21,7 +23,15 @@ pytestmark = pytest.mark.live
 
 ALL = tuple(predict(Controls(network=())))
 DENY = (*DENY_NETWORK, "ZT-MSH-001", "ZT-MSH-002")
-ADMISSION = ("ZT-ADM-001", "ZT-ADM-002", "ZT-ADM-003")
+ADMISSION = ("ZT-ADM-001", "ZT-ADM-002", "ZT-ADM-003", "ZT-ADM-004")
+
+
+def without_policies(namespace: str) -> dict[str, str]:
+    """What ZT-NET-005 says of a namespace in which there are none."""
+    return {
+        f"ZT-NET-005-policies-select-pods-{namespace}": NOT_APPLICABLE,
+        f"ZT-NET-005-pods-have-policies-{namespace}": VIOLATED,
+    }
 
 
 def test_hardened_is_green_three_times_in_a_row_and_with_two_workers(scenario, tmp_path: Path):
@@ -42,6 +52,10 @@ def test_open_violates_every_deny_control_and_says_who_reached_whom(scenario, tm
     assert run.status == 1, run.output
     expected = dict.fromkeys(ALL, HOLDS)
     expected |= dict.fromkeys(run.of(*DENY, *ADMISSION), VIOLATED)
+    for namespace in ("production", "staging", "legacy"):
+        expected |= without_policies(namespace)
+    # Where nothing rejects a pod, nobody can be asked whether it fails closed.
+    expected |= dict.fromkeys(run.of("ZT-ADM-005"), INCONCLUSIVE)
     assert differences(expected, run.verdicts) == []
     assert "no level holds" in run.output
     assert (
@@ -84,11 +98,31 @@ def test_reference_cuts_what_must_work_and_lets_init_containers_pass(scenario, t
         for name in run.of("ZT-NET-006", "ZT-NET-011")
         if run.results[name]["subject"].partition("->")[0] not in production
     }
-    # The admission rules read spec.containers only.
-    expected |= {name: VIOLATED for name in run.of(*ADMISSION) if "initContainers" in name}
+    expected |= without_policies("staging") | without_policies("legacy")
+    expected |= _under_rules_over_containers_only(run.of(*ADMISSION, "ZT-ADM-005"))
     assert differences(expected, run.verdicts) == []
     assert "DENIED DNS over UDP and TCP, expected to be ALLOWED" in run.output
     assert "privileged in initContainers, namespace production was ADMITTED" in run.output
+
+
+def _under_rules_over_containers_only(names: Iterable[str]) -> dict[str, str]:
+    """What differs from holding in the reference scenario, which asks for no Pod Security."""
+    other_places = ("initContainers", "ephemeralContainers", "sidecars", "image-as-volume")
+    # The rules do not read the pod's own context: there the compliant twin is turned away too.
+    unread = ("may-run-as-root-left-unsaid", "may-run-as-root-on-the-pod", "user-0-on-the-pod")
+    expected = {}
+    for name in names:
+        if any(case in name for case in unread):
+            expected[name] = INCONCLUSIVE
+        elif "may-run-as-root-in-containers" in name:
+            expected[name] = HOLDS
+        elif (
+            name.startswith(("ZT-ADM-004", "ZT-ADM-005"))
+            or "user-0" in name
+            or any(place in name for place in other_places)
+        ):
+            expected[name] = VIOLATED
+    return expected
 
 
 def test_a_selection_by_level_runs_and_gates(scenario, tmp_path: Path, lab: Cluster):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_zerotrust.admission import engine
 from pytest_zerotrust.admission.engine import AdmissionEngine
 from pytest_zerotrust.admission.pairs import LISTS, PairCheck
 from pytest_zerotrust.cluster.api import Api
@@ -148,3 +149,51 @@ def test_a_warning_of_a_policy_that_only_warns_is_shown_with_the_violation(verif
     server.fail("POST", "/pods", status=201, headers={"Warning": warning}, body={}, times=None)
     result = verify(CHECKS[0])
     assert 'it warned: would violate PodSecurity "restricted"' in result.observed
+
+
+def answering(*answers: bool) -> Callable[[Any], Any]:
+    """Admits every good pod, and the bad ones as ``answers`` say (the last one from then on)."""
+    left = list(answers)
+
+    def admission(pod: Any) -> Any:
+        refused = gatekeeper(pod)
+        if refused is None:
+            return None
+        return None if (left.pop(0) if len(left) > 1 else left[0]) else refused
+
+    return admission
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ((True, False, False), "was ADMITTED in 1 of 3 tries, expected REJECTED"),
+        ((True, False, True), "was ADMITTED in 2 of 3 tries, expected REJECTED"),
+        ((True,), "was ADMITTED, expected REJECTED"),
+    ],
+)
+def test_what_gets_through_once_is_violated_and_says_how_often(
+    verify, server, monkeypatch, answers, words
+):
+    monkeypatch.setattr(engine, "PAUSE", 0)
+    server.cluster.admission = answering(*answers)
+    result = verify(CHECKS[0])
+    assert result.verdict is VIOLATED
+    assert words in result.headline
+    assert ("fails open" in result.headline) is (len(set(answers)) > 1)
+    assert sum(line.startswith("pod with ") for line in result.observed) == 3
+
+
+def test_admitted_once_and_then_in_trouble_is_violated_and_names_the_trouble(
+    verify, server, monkeypatch
+):
+    monkeypatch.setattr(engine, "PAUSE", 0)
+    answers = iter([None, (500, "trouble"), (500, "trouble")])
+
+    def admission(pod: Any) -> Any:
+        return next(answers) if gatekeeper(pod) else None
+
+    server.cluster.admission = admission
+    result = verify(CHECKS[0])
+    assert result.verdict is VIOLATED
+    assert "in 1 of 3 tries, expected REJECTED (otherwise: unknown (HTTP 500))" in result.headline

@@ -32,7 +32,9 @@ def report(
         nodeid="t.py::t", location=("t.py", 1, "t"), keywords={}, outcome=outcome, longrepr=None,
         when=when,
     )  # fmt: skip
-    results = [{"control": control, "verdict": v.value, "headline": "h", "subject": "s"} for v in verdicts]
+    results = [
+        {"control": control, "verdict": v.value, "headline": "h", "subject": "s"} for v in verdicts
+    ]
     made.zt = {"results": results, "inconclusive": inconclusive, "control": control}
     return made
 

@@ -78,12 +78,21 @@ def test_no_right_is_a_wildcard_and_none_reads_secrets_or_changes_users_objects(
     for right in rights(name):
         assert "*" not in (right.verb, right.resource, right.group, right.namespace)
         assert right.resource != "secrets"
-        assert right.verb not in ("update", "patch", "impersonate", "bind", "escalate")
+        assert right.verb not in ("update", "impersonate", "bind", "escalate")
+        # Dry runs of changes to gated pods of our own ask for it.
+        assert right.verb != "patch" or right.resource in ("pods", "pods/ephemeralcontainers")
 
 
 @pytest.mark.parametrize("name", INTENTS)
-def test_cluster_wide_nothing_but_looking_at_namespaces_is_needed(name):
-    assert {r for r in rights(name) if not r.namespace} == {Right("", "", "namespaces", "get")}
+def test_cluster_wide_nothing_but_looking_is_needed(name):
+    group = "admissionregistration.k8s.io"
+    looking = {Right("", "", "namespaces", "get")}
+    if name == "everything":
+        looking |= {
+            Right("", group, "validatingwebhookconfigurations", "list"),
+            Right("", group, "validatingadmissionpolicies", "get"),
+        }
+    assert {r for r in rights(name) if not r.namespace} == looking
 
 
 def test_making_our_own_namespace_needs_two_rights_more():
@@ -120,10 +129,26 @@ def test_the_mesh_needs_the_root_certificate_of_each_meshed_namespace():
     assert not [r for r in rights("workloads") if r.resource == "configmaps"]
 
 
-def test_admission_needs_to_create_pods_where_it_is_tested_and_nothing_else():
-    assert [r for r in rights("everything") if r.namespace == "other"] == [
-        Right("other", "", "pods", "create")
-    ]
+def test_admission_needs_what_its_dry_runs_ask_for_where_it_is_tested_and_nothing_else():
+    workloads = {
+        ("apps", "daemonsets"), ("apps", "deployments"), ("apps", "replicasets"),
+        ("apps", "statefulsets"), ("batch", "cronjobs"), ("batch", "jobs"),
+        ("", "replicationcontrollers"),
+    }  # fmt: skip
+    other = {(r.group, r.resource, r.verb) for r in rights("everything") if r.namespace == "other"}
+    assert other == {
+        ("", "pods", "create"), ("", "pods", "patch"), *((g, r, "create") for g, r in workloads)
+    }  # fmt: skip
+    # Containers are added only where a gated pod of our own may be.
+    added = {r.namespace for r in rights("everything") if r.resource == "pods/ephemeralcontainers"}
+    assert added == {"web"}
+
+
+def test_identities_need_the_right_to_impersonate_and_nobody_else_does():
+    text = FULL.replace("namespaces: [web, other]", "namespaces: [web], identities: [jane]")
+    found = fleet_rights(intent_from_text(text, "z"))
+    assert [r.resource for r in found if r.verb == "impersonate"] == ["users"]
+    assert not [r for r in rights("everything") if r.verb == "impersonate"]
 
 
 @pytest.mark.parametrize(

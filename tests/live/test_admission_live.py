@@ -1,0 +1,125 @@
+"""Admission: real engines with rules that hold, and with exactly one thing broken in them."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.live.support import HOLDS, LAB, ROOT, VIOLATED, Cluster, SuiteRun, run_suite, zt_lab
+
+pytestmark = pytest.mark.live
+
+VARIANTS = ROOT / "ci" / "lab" / "manifests" / "variants"
+CONSTRAINT = "k8srestrictedcontainers.constraints.gatekeeper.sh/restricted-containers"
+WEBHOOK = "gatekeeper-validating-webhook-configuration"
+RULES = "ZT-ADM-001 or ZT-ADM-002 or ZT-ADM-003"
+PRIVILEGED = "ZT-ADM-001-privileged-in-containers-production"
+
+
+def until_violated(folder: Path, name: str, *arguments: str) -> None:
+    """Wait until the change of a rule is in force: until this check is violated."""
+    deadline = time.monotonic() + 60
+    number = 0
+    while run_suite(folder / str(number), "-k", name, *arguments).verdicts.get(name) != VIOLATED:
+        number += 1
+        assert time.monotonic() < deadline, f"{name} is never violated"
+
+
+def of_rules(run: SuiteRun, verdict: str) -> set[str]:
+    return {name for name, seen in run.verdicts.items() if seen == verdict}
+
+
+def intent_for(folder: Path, engine: str) -> str:
+    file = folder / f"{engine}.yaml"
+    text = (ROOT / "zerotrust.yaml").read_text("utf-8")
+    file.write_text(text.replace("engine: gatekeeper", f"engine: {engine}"))
+    return f"--zt-intent={file}"
+
+
+def test_a_rule_that_skips_updates_lets_ephemeral_containers_in(
+    scenario, lab: Cluster, tmp_path: Path
+):
+    scenario("hardened")
+    lab.kubectl("replace", "-f", str(VARIANTS / "gatekeeper-skips-updates.yaml"))
+    name = "ZT-ADM-001-privileged-in-ephemeralContainers-production"
+    until_violated(tmp_path / "wait", name)
+    run = run_suite(tmp_path / "run", "-k", RULES)
+    assert run.status == 1, run.output
+    by_update = {n for n in run.verdicts if "ephemeralContainers" in n or "image-changed" in n}
+    assert of_rules(run, VIOLATED) == by_update
+    assert of_rules(run, HOLDS) == set(run.verdicts) - by_update
+    assert "is_update" in str(run.results[name]["remedy"])
+    assert lab.left_behind() == []
+    for pod in lab.items("pods", "-A"):
+        assert "ephemeralContainers" not in pod["spec"]
+
+
+def test_a_constraint_that_only_warns_does_not_hold_and_is_named(
+    scenario, lab: Cluster, tmp_path: Path
+):
+    scenario("hardened")
+    change = json.dumps({"spec": {"enforcementAction": "warn"}})
+    lab.kubectl("patch", CONSTRAINT, "--type=merge", "-p", change)
+    until_violated(tmp_path / "wait", PRIVILEGED)
+    run = run_suite(tmp_path / "run", "-k", RULES)
+    assert of_rules(run, VIOLATED) == set(run.verdicts)
+    assert "gatekeeper [restricted-containers]" in str(run.results[PRIVILEGED]["headline"])
+
+
+def test_a_webhook_that_fails_open_or_sees_less_is_violated_alone(
+    scenario, lab: Cluster, tmp_path: Path
+):
+    scenario("hardened")
+    path = "/webhooks/0"
+    changes = [
+        {"op": "replace", "path": f"{path}/failurePolicy", "value": "Ignore"},
+        {"op": "replace", "path": f"{path}/rules/0/operations", "value": ["CREATE"]},
+    ]
+    config = ("validatingwebhookconfiguration", WEBHOOK)
+    lab.kubectl("patch", *config, "--type=json", "-p", json.dumps(changes))
+    name = "ZT-ADM-005-fails-closed-production"
+    until_violated(tmp_path / "wait", name)
+    run = run_suite(tmp_path / "run", "-k", f"ZT-ADM-005 or {PRIVILEGED}")
+    assert run.verdicts[PRIVILEGED] == HOLDS
+    assert set(run.of("ZT-ADM-005").values()) == {VIOLATED}
+    for words in ("failurePolicy is Ignore", "UPDATE of pods/ephemeralcontainers"):
+        assert words in str(run.results[name]["headline"])
+
+
+def test_a_validating_admission_policy_holds_alone_and_not_when_it_only_warns(
+    scenario, lab: Cluster, tmp_path: Path
+):
+    scenario("hardened")
+    intent = intent_for(tmp_path, "validating-admission-policy")
+    try:
+        lab.kubectl("delete", "validatingwebhookconfiguration", WEBHOOK)
+        until_violated(tmp_path / "gone", PRIVILEGED)
+        lab.kubectl("apply", "-f", str(VARIANTS / "validating-admission-policy.yaml"))
+        time_left = time.monotonic() + 60
+        while (run := run_suite(tmp_path / "on", "-k", "ZT-ADM", intent)).status != 0:
+            assert time.monotonic() < time_left, run.output
+        assert set(run.verdicts.values()) == {HOLDS}
+        binding = ("validatingadmissionpolicybinding", "restricted-containers")
+        change = json.dumps({"spec": {"validationActions": ["Warn"]}})
+        lab.kubectl("patch", *binding, "--type=merge", "-p", change)
+        until_violated(tmp_path / "wait", PRIVILEGED, intent)
+        run = run_suite(tmp_path / "run", "-k", PRIVILEGED, intent)
+        words = "validating-admission-policy [restricted-containers, restricted-containers]"
+        assert words in str(run.results[PRIVILEGED]["headline"])
+    finally:
+        scenario("hardened")
+
+
+def test_opa_holds_alone(scenario, lab: Cluster, tmp_path: Path):
+    try:
+        zt_lab("scenario", "hardened", "--engine", "opa", "--name", LAB)
+        run = run_suite(tmp_path / "run", "-k", "ZT-ADM", intent_for(tmp_path, "opa"))
+        assert run.status == 0, run.output
+        assert set(run.verdicts.values()) == {HOLDS}
+        masked = run_suite(tmp_path / "other", "-k", PRIVILEGED)
+        assert masked.results[PRIVILEGED]["reason"] == "masked"
+    finally:
+        scenario("hardened")
