@@ -39,8 +39,7 @@ def clean_up(session: ZeroTrustSession, *, status: int) -> CleanupReport:
         session.made.end_changes()
     own = session.intent.probe.namespace
     # Where nothing can have been made, the run need not have the right to delete.
-    selection = UNKNOWN if session.collector.wide else session.selection
-    everywhere = probe_namespaces(session.intent, session.settings.namespaces, selection)
+    everywhere = probe_namespaces(session.intent, session.settings.namespaces, UNKNOWN)
     namespaces = tuple(name for name in everywhere if name != own)
     if not everywhere:
         return CleanupReport()

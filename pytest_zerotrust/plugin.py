@@ -161,14 +161,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         session = session_of(config)
         session.collected(items)
         session.start_late()
-        session.select(session.selection_of(items))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
-    """The controller of pytest-xdist learns from its workers which tests were selected."""
-    if SESSION in node.config.stash:
-        node.config.stash[SESSION].select_ids(ids)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -25,7 +25,7 @@ from pytest_zerotrust.core.intent import Intent, Waiver
 from pytest_zerotrust.errors import UsageProblem
 from pytest_zerotrust.fleet.run import Run, expiring, new_run
 from pytest_zerotrust.intent.load import intent_from_text
-from pytest_zerotrust.needs import UNKNOWN, Selection, selection_of_ids
+from pytest_zerotrust.needs import UNKNOWN, Selection
 from pytest_zerotrust.report.collector import Collector
 from pytest_zerotrust.settings import DEFAULT_INTENT, Settings, resolve
 from pytest_zerotrust.signals import Unhurried, end_on_sigterm
@@ -62,8 +62,6 @@ class ZeroTrustSession:
         self._lock = threading.Lock()
         self._restore_signal: Any = None
         self._started = False
-        self._rights_asked_for: Selection | None = None
-        self.selection = UNKNOWN
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> ZeroTrustSession:
@@ -116,35 +114,17 @@ class ZeroTrustSession:
                         f"--zt-level {self.settings.level} demands a level, but {NO_CLUSTER}"
                     )
                 return
-            from pytest_zerotrust.preflight import preflight
+            from pytest_zerotrust.preflight import preflight, require_rights
 
             self.run = new_run(f"{getpass.getuser()}@{socket.gethostname()}")
             self.identity, self.live = preflight(self.settings, self.intent, self.run)
+            require_rights(self.settings, self.intent, self.identity, UNKNOWN)
             if self.identity.server_time is not None:
                 self.run = expiring(self.run, self.identity.server_time)
         except UsageProblem as error:
             self.run = None
             raise pytest.UsageError(f"zerotrust: {error}") from error
         self._restore_signal = end_on_sigterm()
-
-    def select(self, selection: Selection) -> None:
-        """Controller: the tests are known now, and nothing was made yet: ask for their rights.
-
-        Ends the run with exit code 4 if one is missing.
-        """
-        if self.is_worker or self.run is None or self.identity is None or self._only_looks:
-            return
-        if self._rights_asked_for == selection:
-            return
-        self._rights_asked_for = selection
-        self.selection = selection
-        from pytest_zerotrust.preflight import require_rights
-
-        try:
-            require_rights(self.settings, self.intent, self.identity, selection)
-        except UsageProblem as error:
-            self.run = None
-            pytest.exit(f"zerotrust: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 
     def start_late(self) -> None:
         """Start where nothing but a collected test asked for a cluster; shows the header now."""
@@ -198,14 +178,6 @@ class ZeroTrustSession:
         ours = [item for item in items if uses_zerotrust(item)]
         own = any(check_of(item) is None for item in ours)
         return Selection(checks=tuple(self.demand), sentences=own)
-
-    def widen(self) -> None:
-        """From now on pods may be anywhere that the intent allows."""
-        self.selection = UNKNOWN
-
-    def select_ids(self, ids: list[str]) -> None:
-        """Like ``select``, for tests that a worker collected."""
-        self.select(selection_of_ids(self.intent, ids))
 
     @property
     def engines(self) -> Engines:
