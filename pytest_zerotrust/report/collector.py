@@ -20,7 +20,8 @@ _CONTROL_ID = re.compile(r"ZT-[A-Z]{3}-\d{3}")
 class Collector:
     """A plugin of the controller. ``results`` are results as data, in the order they came;
     ``used`` tells whether any test used a fixture of ours, skipped ones included, and ``crashed``
-    whether a worker of pytest-xdist died."""
+    whether a worker of pytest-xdist died; ``wide`` whether a sentence may have made pods that the
+    selected checks do not need."""
 
     def __init__(self) -> None:
         self.results: list[dict[str, Any]] = []
@@ -30,6 +31,7 @@ class Collector:
         self.cleanup: CleanupReport | None = None
         self.used = False
         self.crashed = False
+        self.wide = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the results out of a report, and note failures that carry none."""
@@ -37,6 +39,7 @@ class Collector:
         for result in data.get("results", ()):
             self.results.append({**result, "test": report.nodeid})
         self.used = self.used or bool(data.get("uses"))
+        self.wide = self.wide or bool(data.get("wide"))
         if not report.failed:
             return
         verdicts = {result["verdict"] for result in data.get("results", ())}
