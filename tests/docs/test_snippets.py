@@ -173,7 +173,7 @@ def test_what_the_page_on_privileges_says_is_what_is_printed():
         "cronjobs", "daemonsets", "deployments", "jobs", "replicasets", "replicationcontrollers",
         "statefulsets",
     )  # fmt: skip
-    workloads = dict.fromkeys(kinds, {"create"})
+    workloads = {kind: {"create"} for kind in kinds}
     assert rights("legacy") == probes | changed
     assert rights("production") == probes | changed | workloads | {"configmaps": {"get"}}
     assert rights("zerotrust-probes") == probes | {"networkpolicies": made}
