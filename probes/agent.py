@@ -31,9 +31,11 @@ SOCKET = "\0zerotrust-" + POD
 MAX_REQUEST = 32 * 1024 * 1024
 MAX_READ = 65536
 LINE = 200
-PACE = 2000
+PACE = 4000
+SCTP = 132
 listening: dict[str, object] = {}
 failed_ports: dict[str, str] = {}
+birth: list[Birth] = []
 
 
 def proof(nonce: bytes) -> bytes:
@@ -54,9 +56,12 @@ def answer(line: bytes) -> bytes:
 
 async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
-        line = await asyncio.wait_for(reader.readline(), 5)
-        reply = answer(line[:LINE])
-        if reply:
+        # Line after line, so that a connection can be kept open; the first foreign line ends it.
+        while True:
+            line = await asyncio.wait_for(reader.readline(), 5)
+            reply = answer(line[:LINE])
+            if not reply:
+                break
             writer.write(reply)
             await writer.drain()
     except (OSError, asyncio.TimeoutError, ValueError, asyncio.LimitOverrunError):
@@ -86,6 +91,12 @@ async def listen(number: int, protocol: str) -> None:
             listening[name], _ = await loop.create_datagram_endpoint(
                 UdpServer, local_addr=("0.0.0.0", number)
             )
+        elif protocol == "SCTP":
+            sock = stream_socket("sctp")
+            sock.bind(("0.0.0.0", number))
+            listening[name] = await asyncio.start_server(
+                serve_client, sock=sock, limit=1024, backlog=1024
+            )
         else:
             listening[name] = await asyncio.start_server(
                 serve_client, "0.0.0.0", number, limit=1024, backlog=1024
@@ -102,6 +113,14 @@ def say(error: OSError) -> str:
     return errno.errorcode.get(error.errno, str(error.errno)) if error.errno else str(error)
 
 
+class NoRoute(OSError):
+    """The kernel of this pod had no way to send the first packet; nobody was asked."""
+
+
+class NoName(OSError):
+    """The name has no address, or nobody answered for it."""
+
+
 def classify(error: OSError) -> str:
     """A connect error as a word: refused, unreachable (with the errno), or failed here."""
     if error.errno == errno.ECONNREFUSED:
@@ -110,6 +129,12 @@ def classify(error: OSError) -> str:
         return "reset"
     if error.errno == errno.ETIMEDOUT:
         return "timeout"
+    if isinstance(error, NoRoute):
+        return "noroute"
+    if isinstance(error, NoName):
+        return "unresolved"
+    if error.errno in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
+        return "unsupported"
     if error.errno in (
         errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.EHOSTDOWN,
         errno.EPROTO, errno.ENOPROTOOPT,
@@ -125,16 +150,39 @@ async def connect(sock: socket.socket, request: Json) -> bool:
     in time, and must not report it as dropped.
     """
     loop = asyncio.get_running_loop()
+    address = (request["ip"], request["port"])
+    # An error that comes back at once was made here: no packet was sent, so no ICMP came back.
+    at_once = sock.connect_ex(address)
+    if at_once in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+        raise NoRoute(at_once, os.strerror(at_once))
+    if at_once not in (0, errno.EINPROGRESS):
+        raise OSError(at_once, os.strerror(at_once))
     try:
-        await asyncio.wait_for(
-            loop.sock_connect(sock, (request["ip"], request["port"])), request["timeout"]
-        )
+        await asyncio.wait_for(connected(loop, sock), request["timeout"])
     except asyncio.TimeoutError:
         try:
             sock.getpeername()
         except OSError:
             return False
     return True
+
+
+async def connected(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    """Wait until a connect that is under way has come to its end; raises its error."""
+    done: asyncio.Future[None] = loop.create_future()
+
+    def writable() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    loop.add_writer(sock.fileno(), writable)
+    try:
+        await done
+    finally:
+        loop.remove_writer(sock.fileno())
+    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if number:
+        raise OSError(number, os.strerror(number))
 
 
 async def exchange(sock: socket.socket, request: Json, out: Json) -> None:
@@ -175,9 +223,9 @@ async def probe_tcp(request: Json) -> Json:
     """Connect, send, read. Reports how far it came: stage connect or exchange, then the end."""
     started = time.monotonic()
     out: Json = {"stage": "connect", "end": "failed", "sent": 0, "data": ""}
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.setblocking(False)
+    sock = None
     try:
+        sock = stream_socket(request["kind"])
         if not await connect(sock, request):
             out["end"] = "timeout"
             return out
@@ -189,8 +237,17 @@ async def probe_tcp(request: Json) -> Json:
         out["errno"] = say(error)
     finally:
         out["ms"] = round((time.monotonic() - started) * 1000, 1)
-        sock.close()
+        if sock is not None:
+            sock.close()
     return out
+
+
+def stream_socket(kind: str) -> socket.socket:
+    """A non-blocking TCP or SCTP socket; raises OSError where the kernel has no SCTP."""
+    number = SCTP if kind == "sctp" else 0
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, number)
+    sock.setblocking(False)
+    return sock
 
 
 class UdpClient(asyncio.DatagramProtocol):
@@ -403,35 +460,189 @@ def probe_tls(request: Json) -> Json:
     return out
 
 
+# -- over time
+
+
+class Timeline:
+    """Fresh attempts at fixed intervals, each reported with the milliseconds of its start."""
+
+    def __init__(self, request: Json) -> None:
+        self.request = request
+        self.begun = time.monotonic()
+        self.entries: list[list[typing.Any]] = []
+        self.running: set[asyncio.Task[None]] = set()
+
+    def start_one(self) -> None:
+        at = round((time.monotonic() - self.begun) * 1000, 1)
+        entry: list[typing.Any] = [at, "running", "", ""]
+        self.entries.append(entry)
+
+        async def one() -> None:
+            report = (
+                await probe_udp(self.request)
+                if self.request["kind"] == "udp"
+                else (await probe_tcp(self.request))
+            )
+            entry[1:] = [report["stage"], report["end"], report.get("data", "")[:LINE]]
+
+        task = asyncio.ensure_future(one())
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+
+    async def finish(self) -> None:
+        if self.running:
+            await asyncio.wait(self.running)
+
+
+def changed_for_good(entries: list[list[typing.Any]], hold: int) -> bool:
+    """True if attempts were answered at first and the last ``hold`` that ended were not."""
+    ended = [entry for entry in entries if entry[1] != "running"]
+    answered = [entry[3] != "" for entry in ended]
+    return any(answered) and len(ended) >= hold and not any(answered[-hold:])
+
+
+async def probe_watch(request: Json) -> Json:
+    """Watch one listener while something changes: fresh attempts, and one connection kept open.
+
+    Ends when the last "hold" attempts went unanswered after earlier ones had been answered, or
+    after "seconds". The connection that was opened at first is used again at the end.
+    """
+    line = Timeline({**request, "kind": "tcp"})
+    began = time.time()
+    kept = await kept_open(request)
+    deadline = line.begun + request["seconds"]
+    while time.monotonic() < deadline and not changed_for_good(line.entries, request["hold"]):
+        line.start_one()
+        await asyncio.sleep(request["every"])
+    await line.finish()
+    return {
+        "stage": "watch",
+        "end": "complete",
+        "began": began,
+        "entries": line.entries,
+        "kept": await still_answers(kept, request),
+    }
+
+
+async def kept_open(request: Json) -> typing.Any:
+    try:
+        opened = await asyncio.wait_for(
+            asyncio.open_connection(request["ip"], request["port"]), request["timeout"]
+        )
+    except (OSError, asyncio.TimeoutError):
+        return None
+    return opened if await still_answers(opened, request) == "answered" else None
+
+
+async def still_answers(opened: typing.Any, request: Json) -> str:
+    """What becomes of one more line on a connection: answered, silent, closed, or never opened."""
+    if opened is None:
+        return "never opened"
+    reader, writer = opened
+    try:
+        writer.write(request["send"].encode("latin-1"))
+        data = await asyncio.wait_for(reader.readline(), request["timeout"])
+        return "answered" if data else "closed"
+    except asyncio.TimeoutError:
+        return "silent"
+    except OSError:
+        return "closed"
+
+
+class Birth:
+    """What this pod could reach from its first moment on, as its own command told it to try."""
+
+    def __init__(self, wanted: Json) -> None:
+        self.wanted = wanted
+        self.lines = [Timeline(request) for request in wanted["targets"]]
+        self.done = asyncio.Event()
+
+    async def live(self) -> None:
+        begun = time.monotonic()
+        while time.monotonic() - begun < self.wanted["seconds"]:
+            for line in self.lines:
+                line.start_one()
+            await asyncio.sleep(self.wanted["every"])
+        for line in self.lines:
+            await line.finish()
+        self.done.set()
+
+
+async def probe_birth(request: Json) -> Json:
+    """What the first seconds saw; waits for their end, and reports nothing without it."""
+    if not birth:
+        return {"stage": "birth", "end": "failed", "errno": "this pod was told to try nothing"}
+    try:
+        await asyncio.wait_for(birth[0].done.wait(), request["timeout"])
+    except asyncio.TimeoutError:
+        return {"stage": "birth", "end": "timeout"}
+    targets = [line.entries for line in birth[0].lines]
+    return {"stage": "birth", "end": "complete", "targets": targets}
+
+
 # -- requests
 
 
 async def run_one(request: Json, pool: concurrent.futures.Executor) -> Json:
     kind = request["kind"]
     try:
-        if kind == "tcp":
+        if "host" in request:
+            request = await with_address(request)
+        if request.get("ip") == "kubernetes":
+            request = {**request, "ip": os.environ["KUBERNETES_SERVICE_HOST"]}
+        if kind in ("tcp", "sctp"):
             return await probe_tcp(request)
         if kind == "udp":
             return await probe_udp(request)
+        if kind == "watch":
+            return await probe_watch(request)
+        if kind == "birth":
+            return await probe_birth(request)
         if kind == "dns":
             return await probe_dns(request)
         if kind == "tls":
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(pool, probe_tls, request)
         return {"stage": "none", "end": "failed", "errno": "unknown kind %r" % kind}
+    except NoName as error:
+        return {"stage": "resolve", "end": "unresolved", "errno": str(error)}
     except Exception as error:  # one bad probe must not lose the whole batch
         return {"stage": "none", "end": "failed", "errno": "%s: %s" % (type(error).__name__, error)}
 
 
+async def with_address(request: Json) -> Json:
+    """The same probe with the first address of its host name. Raises NoName if there is none."""
+    asked = {"name": request["host"], "timeout": request["timeout"]}
+    for protocol in ("UDP", "TCP"):
+        report = await probe_dns({**asked, "protocol": protocol})
+        if report["end"] == "complete":
+            break
+    if report["end"] != "complete":
+        raise NoName("%s: no answer (%s)" % (request["host"], report["end"]))
+    if report["rcode"] or not report["addresses"]:
+        raise NoName("%s: rcode %s, no address" % (request["host"], report["rcode"]))
+    return {**request, "ip": report["addresses"][0]}
+
+
 async def run_batch(probes: list[Json]) -> list[Json]:
-    """Start all probes at once, but no more than PACE a second, and wait for all of them."""
+    """Make the probes wave by wave (a probe's "wave", 0 if it says none) and report in order.
+
+    A wave's probes start at once, but no more than PACE a second; the next wave starts when all
+    of them have ended, so that later waves are independent observations.
+    """
+    results: dict[int, Json] = {}
     with concurrent.futures.ThreadPoolExecutor(64) as pool:
-        tasks = []
-        for index, request in enumerate(probes):
-            if index and index % (PACE // 10) == 0:
-                await asyncio.sleep(0.1)
-            tasks.append(asyncio.ensure_future(run_one(request, pool)))
-        return await asyncio.gather(*tasks)
+        for wave in sorted({probe.get("wave", 0) for probe in probes}):
+            tasks: dict[int, asyncio.Future[Json]] = {}
+            for index, probe in enumerate(probes):
+                if probe.get("wave", 0) != wave:
+                    continue
+                if tasks and len(tasks) % (PACE // 10) == 0:
+                    await asyncio.sleep(0.1)
+                tasks[index] = asyncio.ensure_future(run_one(probe, pool))
+            reports = await asyncio.gather(*tasks.values())
+            results.update(zip(tasks, reports))
+    return [results[index] for index in range(len(probes))]
 
 
 async def handle(request: Json) -> Json:
@@ -472,7 +683,12 @@ async def serve_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 async def main() -> None:
-    for number, protocol in json.loads(sys.argv[1])["ports"]:
+    wanted = json.loads(sys.argv[1])
+    if wanted.get("birth"):
+        birth.append(Birth(wanted["birth"]))
+        background = asyncio.ensure_future(birth[0].live())
+        background.add_done_callback(lambda task: task.cancelled() or task.exception())
+    for number, protocol in wanted["ports"]:
         await listen(number, protocol)
     control = socket.socket(socket.AF_UNIX)
     control.bind(SOCKET)

@@ -13,11 +13,21 @@ from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.mesh.checks import CallCheck, PortCheck, call_checks, port_checks
 from pytest_zerotrust.network.checks import (
     CanaryCheck,
-    DnsCheck,
-    FlowCheck,
     allowed_checks,
+    allowed_egress_checks,
     denied_checks,
+    denied_egress_checks,
     dns_checks,
+    newborn_checks,
+    side_port_checks,
+)
+from pytest_zerotrust.network.checks import Check as NetworkCheck
+from pytest_zerotrust.network.coverage import CoverageCheck, Part, coverage_checks
+from pytest_zerotrust.network.inventory import (
+    AlikeCheck,
+    NamedCheck,
+    alike_checks,
+    named_checks,
 )
 
 
@@ -35,9 +45,10 @@ class NothingToCheck:
 
 
 Check = (
-    FlowCheck
-    | DnsCheck
-    | CanaryCheck
+    NetworkCheck
+    | CoverageCheck
+    | NamedCheck
+    | AlikeCheck
     | PortCheck
     | CallCheck
     | PairCheck
@@ -79,6 +90,42 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "dns": Kind(
             control="ZT-NET-004", make=dns_checks, why_none="the intent declares no workloads"
+        ),
+        "policies-select-pods": Kind(
+            control="ZT-NET-005",
+            make=lambda intent: coverage_checks(intent, Part.SELECT),
+            why_none="the intent names no namespaces",
+        ),
+        "pods-have-policies": Kind(
+            control="ZT-NET-005",
+            make=lambda intent: coverage_checks(intent, Part.COVER),
+            why_none="the intent names no namespaces",
+        ),
+        "denied-egress": Kind(
+            control="ZT-NET-006",
+            make=denied_egress_checks,
+            why_none="the intent declares no destination outside that a workload must not reach",
+        ),
+        "allowed-egress": Kind(
+            control="ZT-NET-007",
+            make=allowed_egress_checks,
+            why_none="the intent allows no flow to a destination outside",
+        ),
+        "named": Kind(
+            control="ZT-NET-008", make=named_checks, why_none="the intent names no namespaces"
+        ),
+        "alike": Kind(
+            control="ZT-NET-009", make=alike_checks, why_none="the intent declares no workloads"
+        ),
+        "side-ports": Kind(
+            control="ZT-NET-010",
+            make=side_port_checks,
+            why_none="the intent declares no two workloads of which one has a port",
+        ),
+        "newborn": Kind(
+            control="ZT-NET-011",
+            make=newborn_checks,
+            why_none="the intent leaves no TCP flow undeclared",
         ),
         "plaintext": Kind(
             control="ZT-MSH-001",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ import pytest
 from pytest_zerotrust.core.cleanup import CleanupReport
 from pytest_zerotrust.core.verdict import Verdict
 from pytest_zerotrust.fleet.cleanup import delete_run
-from pytest_zerotrust.signals import Unhurried
+from pytest_zerotrust.report.waivers import as_data
 
 if TYPE_CHECKING:
     from pytest_zerotrust.session import ZeroTrustSession
@@ -22,42 +24,85 @@ INCONCLUSIVE = 6
 """Exit status: nothing violated, but something could not be concluded or was left behind."""
 
 
-def clean_up(session: ZeroTrustSession) -> CleanupReport:
-    """Delete what the run made; an interrupt does not stop it, a second one does."""
+INTERRUPTED_QUIET = 2.0
+"""Seconds for which nothing may appear any more after processes of a run were killed."""
+
+_KINDS = "pods,services,networkpolicies"
+
+
+def clean_up(session: ZeroTrustSession, *, status: int) -> CleanupReport:
+    """Delete what the run made, unless it is to be kept. ``status`` is pytest's exit status."""
     assert session.run is not None
+    if session.made is not None:
+        # A thread that an interrupt left behind must not create anything after the deletion.
+        session.made.end_changes()
     own = session.intent.probe.namespace
-    namespaces = (*session.intent.namespaces, *session.settings.namespaces)
-    report = _delete(session, namespaces, own)
+    namespaces = tuple(dict.fromkeys((*session.intent.namespaces, *session.settings.namespaces)))
+    everywhere = tuple(dict.fromkeys((*namespaces, own)))
+    if _keeps(session):
+        return CleanupReport(kept=tuple(_kept(session, everywhere)))
+    collector = session.collector
+    killed = status == pytest.ExitCode.INTERRUPTED or collector.crashed
+    report = _delete(session, namespaces, own, quiet=INTERRUPTED_QUIET if killed else 0.0)
     if report.clean:
         return report
-    kinds = "pods,services,networkpolicies"
-    commands = [
-        f"kubectl -n {namespace} delete {kinds} -l {session.run.selector}"
-        for namespace in dict.fromkeys((*namespaces, own))
-    ]
-    return replace(report, commands=tuple(commands))
+    return replace(report, commands=tuple(_commands(session, everywhere, "delete")))
+
+
+def _keeps(session: ZeroTrustSession) -> bool:
+    if session.settings.keep == "failed":
+        return session.collector.failed
+    return session.settings.keep == "always"
+
+
+def _kept(session: ZeroTrustSession, namespaces: tuple[str, ...]) -> Iterator[str]:
+    assert session.run is not None
+    yield (
+        f"kept for you (--zt-keep {session.settings.keep}): the objects of run {session.run.id}. "
+        f"Its pods end by themselves at {session.run.expires} or before; then --zt-sweep removes "
+        f"what is left."
+    )
+    for command in _commands(session, namespaces, "get"):
+        yield f"inspect with: {command}"
+    for command in _commands(session, namespaces, "delete"):
+        yield f"delete with: {command}"
+
+
+def _commands(session: ZeroTrustSession, namespaces: tuple[str, ...], verb: str) -> Iterator[str]:
+    assert session.run is not None
+    cluster = session.settings.cluster
+    where = ""
+    if cluster is not None and cluster.kubeconfig is not None:
+        where = f" --kubeconfig {shlex.quote(cluster.kubeconfig)}"
+        where += f" --context {shlex.quote(cluster.context)}" if cluster.context else ""
+    for namespace in namespaces:
+        yield f"kubectl -n {namespace} {verb} {_KINDS} -l {session.run.selector}{where}"
 
 
 def _delete(
-    session: ZeroTrustSession, namespaces: tuple[str, ...], own_namespace: str
+    session: ZeroTrustSession,
+    namespaces: tuple[str, ...],
+    own_namespace: str,
+    *,
+    quiet: float,
 ) -> CleanupReport:
     from pytest_zerotrust.cluster.api import Api
     from pytest_zerotrust.cluster.connection import open_connection
 
     assert session.settings.cluster is not None
     assert session.run is not None
-    with Unhurried(lambda text: print(f"\nzerotrust: {text}", file=sys.stderr)):
-        try:
-            return delete_run(
-                Api(open_connection(session.settings.cluster)),
-                session.run,
-                namespaces=namespaces,
-                own_namespace=own_namespace,
-            )
-        except KeyboardInterrupt:
-            return CleanupReport(errors=("deleting was interrupted",))
-        except Exception as error:  # whatever it was, it must be told and must not be green
-            return CleanupReport(errors=(f"deleting failed: {error}",))
+    try:
+        return delete_run(
+            Api(open_connection(session.settings.cluster)),
+            session.run,
+            namespaces=namespaces,
+            own_namespace=own_namespace,
+            quiet=quiet,
+        )
+    except KeyboardInterrupt:
+        return CleanupReport(errors=("deleting was interrupted",))
+    except Exception as error:  # whatever it was, it must be told and must not be green
+        return CleanupReport(errors=(f"deleting failed: {error}",))
 
 
 def exit_status(status: int, session: ZeroTrustSession) -> int:
@@ -95,6 +140,7 @@ def write_artifacts(folder: Path, session: ZeroTrustSession) -> None:
         "schema": "zerotrust.report/v1",
         "run": session.run.id,
         "level_reached": session.collector.level_reached,
+        "waivers": as_data(session.collector.states_of(session.waived)),
         "results": session.collector.results,
     }
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_zerotrust.admission.engine import AdmissionEngine
 from pytest_zerotrust.cluster.api import Api
 from pytest_zerotrust.cluster.connection import open_connection
+from pytest_zerotrust.cluster.policies import read_policies
 from pytest_zerotrust.core.intent import AdmissionIntent
 from pytest_zerotrust.errors import Inconclusive
 from pytest_zerotrust.fleet.fleet import Fleet
@@ -52,7 +54,9 @@ def connect(session: ZeroTrustSession) -> Engines:
     return Engines(
         api=api,
         fleet=fleet,
-        network=NetworkEngine(fleet, dict(intent.workloads), live),
+        network=NetworkEngine(
+            fleet, dict(intent.workloads), live, functools.partial(read_policies, api)
+        ),
         mesh=MeshEngine(fleet, intent, live),
         admission=AdmissionEngine(api, run, intent.admission or AdmissionIntent()),
     )

@@ -11,6 +11,7 @@ from pytest_zerotrust.core.admission_diff import ABSENT
 from pytest_zerotrust.core.intent import Flow, Port, Workload
 from pytest_zerotrust.core.reachability import Expected
 from pytest_zerotrust.core.verdict import Result, Verdict
+from pytest_zerotrust.core.waiving import waive
 from pytest_zerotrust.errors import Inconclusive, ZeroTrustError
 from pytest_zerotrust.outcome import OPEN_SENTENCES, conclude
 
@@ -32,8 +33,9 @@ class _Facade:
     def verify(self, check: Check) -> Result:
         """Verify one check of the shipped suite.
 
-        Returns its result if the control holds. Raises Violation or Inconclusive otherwise, and
-        skips where the intent gives the control no subject.
+        Returns its result if the control holds. Raises Violation or Inconclusive otherwise,
+        skips where the intent gives the control no subject, and ends the test as an expected
+        failure where the intent has an exception for the violation.
         """
         __tracebackhide__ = True
         if isinstance(check, NothingToCheck):
@@ -46,6 +48,7 @@ class _Facade:
             )
         else:
             result = _guarded(lambda: self._result(check), check)
+            result = waive(result, self._session.intent.waiver_of(check.id))
         conclude(self._item, result)
         return result
 
@@ -130,16 +133,19 @@ class Network(_Facade):
         return with_workloads(self._session.engines.network, ends, check)
 
     def _result(self, check: Check) -> Result:
-        from pytest_zerotrust.network.checks import CanaryCheck, DnsCheck, FlowCheck
+        from pytest_zerotrust.network.checks import Check as NetworkCheck
+        from pytest_zerotrust.network.coverage import CoverageCheck, verify_coverage
+        from pytest_zerotrust.network.inventory import AlikeCheck, NamedCheck, judge_inventory
         from pytest_zerotrust.network.judge import Judge
 
-        if not isinstance(check, (CanaryCheck, DnsCheck, FlowCheck)):
+        if isinstance(check, CoverageCheck):
+            return verify_coverage(self._session.engines.api, check)
+        if isinstance(check, (AlikeCheck, NamedCheck)):
+            return judge_inventory(self._session.engines.api, self._session.intent, check)
+        if not isinstance(check, NetworkCheck):
             raise Inconclusive(f"{check.id} is no network check")
         engine = self._session.engines.network
-        judge = Judge(engine, engine.snapshot(check, self._session.network_demand))
-        if isinstance(check, FlowCheck):
-            return judge.flow(check)
-        return judge.dns(check) if isinstance(check, DnsCheck) else judge.canaries(check)
+        return Judge(engine, engine.snapshot(check, self._session.network_demand)).of(check)
 
 
 class Mesh(_Facade):

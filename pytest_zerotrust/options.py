@@ -73,10 +73,37 @@ def add_options(parser: pytest.Parser) -> None:
         "--zt-artifacts", metavar="DIR", help="Folder for the evidence of every check, as JSON"
     )
     group.addoption(
+        "--zt-keep",
+        choices=("never", "failed", "always"),
+        default="never",
+        metavar="WHEN",
+        help="Leave the run's objects for you to look at: never (default), failed or always",
+    )
+    group.addoption(
+        "--zt-sweep",
+        action="store_true",
+        default=False,
+        help="Remove what earlier runs left behind and has expired, and exit",
+    )
+    group.addoption(
+        "--zt-plan",
+        action="store_true",
+        default=False,
+        help="Print everything that the selected tests would create and do, and exit",
+    )
+    group.addoption(
         "--zt-rbac",
         action="store_true",
         default=False,
         help="Print the RBAC that a run with this intent file needs, and exit",
+    )
+    group.addoption(
+        "--zt-draft",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="Write a first intent file from what runs in the cluster (to FILE, which must not be "
+        "there yet, or to the terminal), and exit. Reads only",
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_zerotrust.core.controls import CONTROLS
 from pytest_zerotrust.core.verdict import Result, Verdict
+from pytest_zerotrust.core.waiving import waiver_of
 from pytest_zerotrust.errors import Inconclusive, Violation
 from pytest_zerotrust.suite import check_of
 from pytest_zerotrust.usage import uses_zerotrust
@@ -28,6 +29,8 @@ def record(item: pytest.Item, result: Result) -> None:
     control = CONTROLS.get(result.control)
     if control is not None:
         properties += [("zt.level", str(control.level)), ("zt.severity", control.severity)]
+    if result.verdict is Verdict.WAIVED:
+        properties.append(("zt.waiver", printable(waiver_of(result))))
     item.user_properties.extend(properties)
 
 
@@ -42,11 +45,18 @@ def conclude(item: pytest.Item, result: Result) -> None:
 def _stop(result: Result) -> NoReturn:
     __tracebackhide__ = True
     text = render(result)
-    if result.verdict is Verdict.VIOLATED:
+    if result.verdict is Verdict.WAIVED:
+        pytest.xfail(_waived(result))
+    # With --runxfail the line above does nothing, and the violation is shown as what it is.
+    if result.verdict in (Verdict.VIOLATED, Verdict.WAIVED):
         raise Violation(text, result)
     if result.verdict is Verdict.NOT_APPLICABLE:
         pytest.skip(f"zerotrust: not applicable: {result.reason}: {result.headline}")
     raise Inconclusive(text, result)
+
+
+def _waived(result: Result) -> str:
+    return printable(f"zerotrust: waived by {waiver_of(result)}: {result.headline}")
 
 
 def render(result: Result) -> str:
@@ -109,6 +119,11 @@ def _refuse_vacuous(item: pytest.Item, report: pytest.TestReport, results: list[
     if swallowed:
         report.outcome = "failed"
         report.longrepr = f"The test went on after this verdict:\n{render(swallowed[0])}"
+        return
+    waived = [r for r in results if r.verdict is Verdict.WAIVED]
+    if waived:
+        report.outcome = "skipped"
+        report.wasxfail = f"reason: {_waived(waived[0])}"
         return
     dangling = item.stash.get(OPEN_SENTENCES, [])
     if results and not dangling:

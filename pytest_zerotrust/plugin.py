@@ -62,11 +62,22 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         from pytest_zerotrust.session import print_rbac
 
         return print_rbac(config)
+    if config.getoption("zt_draft"):
+        from pytest_zerotrust.session import write_draft
+
+        return write_draft(config)
+    if config.getoption("zt_sweep"):
+        from pytest_zerotrust.commands import run_sweep
+
+        return run_sweep(config)
     return None
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register markers; set up the session where a cluster or the suite is asked for."""
+    if config.getoption("zt_plan") and hasattr(config.option, "dist"):
+        # A plan needs no workers; pytest-xdist reads these after us.
+        config.option.dist, config.option.tx = "no", []
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     if _asked_for(config):
@@ -150,6 +161,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         session = session_of(config)
         session.collected(items)
         session.start_late()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Print the plan instead of running the tests, where that is asked for."""
+    if not session.config.getoption("zt_plan"):
+        return None
+    from pytest_zerotrust.commands import print_plan
+
+    print_plan(session, session_of(session.config))
+    return True
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,10 +6,13 @@ deletes at the end. Workers of pytest-xdist get all of that handed over and neve
 
 from __future__ import annotations
 
+import datetime
 import getpass
 import socket
+import sys
 import threading
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,19 +21,21 @@ from pytest_zerotrust.checks import Check
 from pytest_zerotrust.cluster.access import Identity
 from pytest_zerotrust.cluster.connection import ClusterOptions
 from pytest_zerotrust.cluster.discovery import LiveWorkload
-from pytest_zerotrust.core.intent import Intent
+from pytest_zerotrust.core.intent import Intent, Waiver
 from pytest_zerotrust.errors import UsageProblem
-from pytest_zerotrust.fleet.run import Run, new_run
+from pytest_zerotrust.fleet.run import Run, expiring, new_run
 from pytest_zerotrust.intent.load import intent_from_text
 from pytest_zerotrust.report.collector import Collector
 from pytest_zerotrust.settings import DEFAULT_INTENT, Settings, resolve
-from pytest_zerotrust.suite import check_of
+from pytest_zerotrust.signals import Unhurried, end_on_sigterm
+from pytest_zerotrust.suite import check_of, waived_checks
 from pytest_zerotrust.usage import uses_zerotrust
 
 if TYPE_CHECKING:
+    from pytest_zerotrust.cluster.api import Api
     from pytest_zerotrust.engines import Engines
 
-_NO_CLUSTER = (
+NO_CLUSTER = (
     "no cluster was named. Give --kubeconfig FILE (its current-context is used, or "
     "--kube-context NAME), or --in-cluster in a pod. The environment alone never chooses a cluster."
 )
@@ -44,6 +49,8 @@ class ZeroTrustSession:
         self.settings = settings
         self.intent = intent
         self._intent_text = ""
+        self._today = datetime.datetime.now(datetime.UTC).date()
+        self.waived: dict[Waiver, frozenset[str]] = {}
         self.is_worker = hasattr(config, "workerinput")
         self.run: Run | None = None
         self.identity: Identity | None = None
@@ -62,7 +69,10 @@ class ZeroTrustSession:
             settings = resolve(config)
             handed = getattr(config, "workerinput", {}).get("zerotrust")
             if handed is not None:
-                session = cls(config, settings, _parse(handed["intent"], handed["intent_name"]))
+                # The controller's day, so that no worker of a run at midnight thinks otherwise.
+                day = datetime.date.fromisoformat(handed["today"])
+                text, name = handed["intent"], handed["intent_name"]
+                session = cls(config, settings, intent_from_text(text, name, today=day))
                 session._take_over(handed)
                 cluster = handed["cluster"]
                 if cluster is not None:
@@ -70,8 +80,9 @@ class ZeroTrustSession:
                     session.settings = replace(settings, cluster=options)
             else:
                 text, name = _intent_text(settings)
-                session = cls(config, settings, _parse(text, name))
+                session = cls(config, settings, intent_from_text(text, name))
                 session._intent_text = text
+                session.waived = waived_checks(session.intent)
         except UsageProblem as error:
             raise pytest.UsageError(f"zerotrust: {error}") from error
         session.intent = _with_profile(session.intent, settings.admission_profile)
@@ -96,21 +107,21 @@ class ZeroTrustSession:
         try:
             if self.settings.cluster is None:
                 if self.settings.conformance:
-                    raise UsageProblem(f"the shipped suite was asked for, but {_NO_CLUSTER}")
+                    raise UsageProblem(f"the shipped suite was asked for, but {NO_CLUSTER}")
                 if self.settings.level is not None:
                     raise UsageProblem(
-                        f"--zt-level {self.settings.level} demands a level, but {_NO_CLUSTER}"
+                        f"--zt-level {self.settings.level} demands a level, but {NO_CLUSTER}"
                     )
                 return
             from pytest_zerotrust.preflight import preflight
 
             self.run = new_run(f"{getpass.getuser()}@{socket.gethostname()}")
             self.identity, self.live = preflight(self.settings, self.intent, self.run)
+            if self.identity.server_time is not None:
+                self.run = expiring(self.run, self.identity.server_time)
         except UsageProblem as error:
             self.run = None
             raise pytest.UsageError(f"zerotrust: {error}") from error
-        from pytest_zerotrust.signals import end_on_sigterm
-
         self._restore_signal = end_on_sigterm()
 
     def start_late(self) -> None:
@@ -136,6 +147,7 @@ class ZeroTrustSession:
         return {
             "intent": self._intent_text,
             "intent_name": self.intent.source,
+            "today": self._today.isoformat(),
             "cluster": asdict(self.settings.cluster) if self.settings.cluster else None,
             "run": self.run.to_dict() if self.run else None,
             "live": {key: live.to_dict() for key, live in self.live.items()},
@@ -156,7 +168,7 @@ class ZeroTrustSession:
         needs_cluster = any(uses_zerotrust(item) for item in items)
         without = self.settings.cluster is None and not self._only_looks
         if needs_cluster and without and not self.is_worker:
-            raise pytest.UsageError(f"zerotrust: these tests need a cluster, but {_NO_CLUSTER}")
+            raise pytest.UsageError(f"zerotrust: these tests need a cluster, but {NO_CLUSTER}")
         self.demand = [check for check in map(check_of, items) if check is not None]
 
     @property
@@ -173,11 +185,16 @@ class ZeroTrustSession:
             return self._engines
 
     @property
+    def made(self) -> Api | None:
+        """The connection by which this process makes objects, if it has made one."""
+        return self._engines.api if self._engines is not None else None
+
+    @property
     def network_demand(self) -> list[Any]:
         """The network checks that were collected."""
-        from pytest_zerotrust.network.checks import CanaryCheck, DnsCheck, FlowCheck
+        from pytest_zerotrust.network.checks import Check as NetworkCheck
 
-        return [c for c in self.demand if isinstance(c, (FlowCheck, DnsCheck, CanaryCheck))]
+        return [c for c in self.demand if isinstance(c, NetworkCheck)]
 
     @property
     def mesh_demand(self) -> list[Any]:
@@ -204,21 +221,26 @@ class ZeroTrustSession:
         """Controller: delete what the run made, then set the exit status and write evidence."""
         if self.is_worker:
             return
-        from pytest_zerotrust.ending import clean_up, exit_status, write_artifacts
+        # From here on an interrupt is only noted: a second Ctrl-C must not leave pods behind.
+        with Unhurried(lambda text: print(f"\nzerotrust: {text}", file=sys.stderr)):
+            from pytest_zerotrust.ending import clean_up, exit_status, write_artifacts
 
-        if self.run is not None and self.settings.cluster is not None:
-            self.collector.cleanup = clean_up(self)
-        session.exitstatus = exit_status(int(session.exitstatus), self)
-        if self.settings.artifacts is not None and self.run is not None:
-            write_artifacts(self.settings.artifacts, self)
+            only_told = self._config.getoption("zt_plan")
+            if self.run is not None and self.settings.cluster is not None and not only_told:
+                self.collector.cleanup = clean_up(self, status=int(session.exitstatus))
+            session.exitstatus = exit_status(int(session.exitstatus), self)
+            if self.settings.artifacts is not None and self.run is not None:
+                write_artifacts(self.settings.artifacts, self)
 
     def summarise(self, terminalreporter: Any) -> None:
         """Show the table of levels."""
         asked = self.collector.results or self.collector.inconclusive_tests or self.run is not None
-        if not self.is_worker and asked:
+        if not self.is_worker and asked and not self._config.getoption("zt_plan"):
             from pytest_zerotrust.report.table import show
+            from pytest_zerotrust.report.waivers import show_waivers
 
             show(terminalreporter, self.collector, demanded=self.settings.level)
+            show_waivers(terminalreporter, self.collector.states_of(self.waived))
 
     def close(self) -> None:
         """Give back the signal handler."""
@@ -242,22 +264,49 @@ def _with_profile(intent: Intent, profile: str | None) -> Intent:
     return replace(intent, admission=replace(intent.admission, profile=profile))
 
 
-def _parse(text: str, name: str) -> Intent:
-    return intent_from_text(text, name)
-
-
 def print_rbac(config: pytest.Config) -> int:
     """Print the RBAC manifests for the intent file of this run."""
     from pytest_zerotrust.fleet.manifests import own_pod_security
-    from pytest_zerotrust.fleet.rights import as_rbac, fleet_rights
+    from pytest_zerotrust.fleet.rights import as_rbac, explaining_rights, fleet_rights
 
     session = ZeroTrustSession.from_config(config)
     intent = session.intent
     text = as_rbac(
         fleet_rights(intent, session.settings.namespaces),
+        explaining_rights(intent, session.settings.namespaces),
         subject="zerotrust-verifier",
         own_namespace=intent.probe.namespace,
         pod_security=own_pod_security(intent.mesh),
     )
     print(text, end="")
+    return 0
+
+
+def write_draft(config: pytest.Config) -> int:
+    """Write a first intent file from what runs in the cluster. Raises pytest.UsageError."""
+    from pytest_zerotrust.cluster.access import who_am_i
+    from pytest_zerotrust.cluster.api import Api
+    from pytest_zerotrust.cluster.connection import open_connection
+    from pytest_zerotrust.draft import collect, render
+
+    word = str(config.getoption("zt_draft"))
+    file = None if word == "-" else Path(config.invocation_params.dir, word).expanduser()
+    try:
+        settings = resolve(config)
+        if settings.cluster is None:
+            raise UsageProblem(f"--zt-draft reads a cluster, but {NO_CLUSTER}")
+        if file is not None and file.exists():
+            raise UsageProblem(f"--zt-draft {word}: the file is there already. Give another name.")
+        api = Api(open_connection(settings.cluster), user_agent="pytest-zerotrust/draft")
+        who_am_i(api)
+        text = render(collect(api, settings.namespaces))
+        intent_from_text(text, "the draft")
+        if file is None:
+            print(text, end="")
+            return 0
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except (UsageProblem, OSError) as error:
+        raise pytest.UsageError(f"zerotrust: {error}") from error
+    print(f"zerotrust: the draft is in {word}. Read it, correct it, and commit it.")
     return 0

@@ -27,6 +27,7 @@ class Settings:
     probe_image: str | None
     namespaces: tuple[str, ...]
     artifacts: Path | None
+    keep: str
     admission_profile: str | None = None
 
 
@@ -64,6 +65,7 @@ def resolve(config: pytest.Config) -> Settings:
         probe_image=config.getoption("zt_probe_image"),
         namespaces=tuple(config.getoption("zt_namespace")),
         artifacts=Path(config.invocation_params.dir, artifacts) if artifacts else None,
+        keep=config.getoption("zt_keep"),
         admission_profile=config.getoption("zt_admission"),
     )
 

@@ -1,4 +1,5 @@
-"""SIGTERM ends a run like Ctrl-C does, so that pipelines which abort it leave nothing behind."""
+"""SIGTERM and SIGHUP end a run like Ctrl-C does: a pipeline that aborts it, or a terminal that is
+closed, leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -9,29 +10,35 @@ from types import FrameType
 
 
 def end_on_sigterm() -> Callable[[], None] | None:
-    """Turn SIGTERM into KeyboardInterrupt; returns a function that undoes it.
+    """Turn SIGTERM and SIGHUP into KeyboardInterrupt; returns a function that undoes it.
 
-    Leaves a handler of somebody else alone, and does nothing outside the main thread.
+    Leaves a handler of somebody else alone (nohup ignores SIGHUP), and does nothing outside the
+    main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         return None
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        return None
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt("terminated by SIGTERM")
+        raise KeyboardInterrupt(f"terminated by {signal.Signals(number).name}")
 
-    signal.signal(signal.SIGTERM, interrupt)
-    return lambda: _restore(interrupt)
+    ours = [n for n in _ENDINGS if signal.getsignal(n) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, interrupt)
+    return (lambda: _restore(interrupt)) if ours else None
+
+
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def _restore(ours: Callable[[int, FrameType | None], None]) -> None:
-    if signal.getsignal(signal.SIGTERM) is ours:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in _ENDINGS:
+        if signal.getsignal(number) is ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class Unhurried:
-    """A context in which a first Ctrl-C or SIGTERM is only noted, so that deleting can finish.
+    """A context in which a first Ctrl-C (or SIGTERM, or SIGHUP) is only noted, so that deleting
+    can finish.
 
     The second one ends it at once.
     """
@@ -43,8 +50,9 @@ class Unhurried:
 
     def __enter__(self) -> Unhurried:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
+            for number in (signal.SIGINT, *_ENDINGS):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *unused: object) -> None:

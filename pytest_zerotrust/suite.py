@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_zerotrust.checks import KINDS, Check, checks_of
+from pytest_zerotrust.checks import KINDS, Check, NothingToCheck, checks_of
+from pytest_zerotrust.core.intent import Intent, Waiver
+from pytest_zerotrust.errors import IntentProblem
 
 if TYPE_CHECKING:
     from pytest_zerotrust.session import ZeroTrustSession
@@ -46,3 +48,26 @@ def check_of(item: pytest.Item) -> Check | None:
     callspec = getattr(item, "callspec", None)
     check = callspec.params.get(ARGUMENT) if callspec is not None else None
     return check if hasattr(check, "control") and hasattr(check, "id") else None
+
+
+def waived_checks(intent: Intent) -> dict[Waiver, frozenset[str]]:
+    """The ids of the checks that each waiver of the intent is for.
+
+    Raises IntentProblem for a waiver that is for none: a slip of the pen, or a workload that went.
+    """
+    if not intent.waivers:
+        return {}
+    ids = [
+        check.id
+        for kind in KINDS
+        for check in checks_of(kind, intent)
+        if not isinstance(check, NothingToCheck)
+    ]
+    found = {w: frozenset(i for i in ids if w.matches(i)) for w in intent.waivers}
+    for waiver, matched in found.items():
+        if not matched:
+            raise IntentProblem(
+                f"{waiver.where}: the exception for '{waiver.check}' matches no check of this "
+                f"intent. '--zt-conformance --collect-only -q' lists their ids."
+            )
+    return found

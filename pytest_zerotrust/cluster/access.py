@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pytest_zerotrust.cluster.api import Api, ApiUnreachable, Response
+from pytest_zerotrust.cluster.api import Api, ApiUnreachable, Response, server_time
 from pytest_zerotrust.errors import ClusterProblem
 
 
@@ -27,12 +28,14 @@ class Right:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """The user that the API server takes us for; the server, its version, and the context."""
+    """The user that the API server takes us for; the server, its version, its clock (None if it
+    does not tell the time), and the context."""
 
     server: str
     context: str
     username: str
     server_version: str
+    server_time: datetime.datetime | None = None
 
 
 def who_am_i(api: Api) -> Identity:
@@ -81,6 +84,7 @@ def who_am_i(api: Api) -> Identity:
         context=api.connection.context,
         username=username,
         server_version=str(version.body.get("gitVersion", "?")),
+        server_time=server_time(version),
     )
 
 

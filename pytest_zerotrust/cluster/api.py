@@ -6,10 +6,12 @@ is retried behind our back, and a dry run costs a fraction of the time.
 
 from __future__ import annotations
 
+import datetime
+import email.utils
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +24,15 @@ from pytest_zerotrust.errors import ZeroTrustError
 TIMEOUT = (5.0, 30.0)
 """Connect and read time-out of a call, in seconds."""
 
+RATE = 50.0
+"""Calls a second that one process makes at most, in the long run."""
+
+BURST = 100
+"""Calls that may be made at once before that."""
+
 _THROTTLED_TRIES = 5
-_MAX_RETRY_AFTER = 10.0
+_MAX_RETRY_AFTER = 30.0
+_CHANGING = ("POST", "PUT", "PATCH")
 
 
 class ApiUnreachable(ZeroTrustError):
@@ -73,6 +82,34 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
 
 
+class Pace:
+    """A token bucket: ``rate`` calls a second in the long run, ``burst`` of them at once."""
+
+    def __init__(
+        self,
+        rate: float,
+        burst: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._rate, self._burst = rate, burst
+        self._clock, self._sleep = clock, sleep
+        self._tokens, self._at = float(burst), clock()
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Return when the next call may be made."""
+        with self._lock:
+            now = self._clock()
+            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+            self._at = now
+            self._tokens -= 1
+            pause = -self._tokens / self._rate
+        if pause > 0:
+            self._sleep(pause)
+
+
 class Api:
     """Calls to one API server. Safe to share between threads; each thread has its own session."""
 
@@ -80,6 +117,20 @@ class Api:
         self.connection = connection
         self._user_agent = user_agent
         self._local = threading.local()
+        self._pace = Pace(RATE, BURST)
+        self._changes = threading.Condition()
+        self._changing = 0
+        self._ended = False
+
+    def end_changes(self, timeout: float = 2 * TIMEOUT[1]) -> None:
+        """Make nothing more from now on, and wait for what is being made (seconds).
+
+        For the end of a run: what a thread creates after the run's objects were deleted would be
+        left behind.
+        """
+        with self._changes:
+            self._ended = True
+            self._changes.wait_for(lambda: self._changing == 0, timeout)
 
     def request(
         self,
@@ -93,19 +144,19 @@ class Api:
     ) -> Response:
         """Send one request and return the answer, whatever its status. ``headers`` come on top.
 
-        Waits and tries again on 429 (which the server sends before it does anything).
-        Raises ApiUnreachable if there is no answer.
+        Waits and tries again on 429 (which the server sends before it does anything), unless the
+        server asks for a longer pause than a run can make. Raises ApiUnreachable if there is no
+        answer.
         """
         for attempt in range(_THROTTLED_TRIES):
-            response = self._send(method, path, params, body, content_type, headers)
+            self._pace.wait()
+            response = self._change(method, path, params, body, content_type, headers)
             if response.status != 429 or attempt == _THROTTLED_TRIES - 1:
                 break
-            try:
-                wait = float(response.headers.get("Retry-After", "1"))
-            except ValueError:
-                wait = 1.0
-            # Written so that nan, which compares with nothing, is no time to sleep.
-            time.sleep(min(wait, _MAX_RETRY_AFTER) if wait >= 0.1 else 0.1)
+            wait = retry_after(response.headers.get("Retry-After", ""))
+            if wait > _MAX_RETRY_AFTER:
+                break
+            time.sleep(wait)
         return response
 
     def get(self, path: str, **params: str) -> Mapping[str, Any]:
@@ -135,6 +186,28 @@ class Api:
         response = self.request("DELETE", path, body={"kind": "DeleteOptions", "apiVersion": "v1"})
         if not response.ok and response.status != 404:
             raise ApiFailure(response, f"DELETE {path}")
+
+    def _change(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+        content_type: str,
+        headers: Mapping[str, str] | None,
+    ) -> Response:
+        if method not in _CHANGING:
+            return self._send(method, path, params, body, content_type, headers)
+        with self._changes:
+            if self._ended:
+                raise ApiUnreachable(f"{method} {path}: the run is over, nothing more is made")
+            self._changing += 1
+        try:
+            return self._send(method, path, params, body, content_type, headers)
+        finally:
+            with self._changes:
+                self._changing -= 1
+                self._changes.notify_all()
 
     def _checked(self, method: str, path: str, **kwargs: Any) -> Mapping[str, Any]:
         response = self.request(method, path, **kwargs)
@@ -202,6 +275,28 @@ class Api:
             session.mount("https://", _Adapter(connection.tls_server_name))
             self._local.session = session
         return session
+
+
+def retry_after(text: str) -> float:
+    """The seconds of a Retry-After header (RFC 9110, 10.2.3); 1 for a date and for nonsense."""
+    try:
+        wait = float(text)
+    except ValueError:
+        return 1.0
+    # Written so that nan, which compares with nothing, is no time to sleep.
+    return wait if wait >= 0.1 else 0.1
+
+
+def server_time(response: Response) -> datetime.datetime | None:
+    """The API server's clock, of the Date header of an answer (RFC 9110, 6.6.1)."""
+    text = {k.lower(): v for k, v in response.headers.items()}.get("date", "")
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=datetime.UTC)
+    return moment.astimezone(datetime.UTC)
 
 
 def _warnings(raw: requests.Response) -> tuple[str, ...]:

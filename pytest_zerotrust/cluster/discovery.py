@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_zerotrust.cluster.api import Api, ApiFailure, ApiUnreachable
 from pytest_zerotrust.core.intent import Intent, Workload
+from pytest_zerotrust.core.inventory import claimants
 from pytest_zerotrust.errors import ClusterProblem, IntentProblem
 
 
@@ -86,6 +87,15 @@ def pods_of(api: Api, workload: Workload) -> list[LivePod]:
     return sorted((pod for pod in pods if pod.ip), key=lambda pod: pod.name)
 
 
+def own_pods_of(api: Api, workload: Workload, intent: Intent) -> list[LivePod]:
+    """The running pods that belong to a declared workload, and not to a more specific one."""
+    return [
+        pod
+        for pod in pods_of(api, workload)
+        if workload in claimants(pod.namespace, pod.labels, intent.workloads.values())
+    ]
+
+
 def _pod(item: Mapping[str, Any]) -> LivePod:
     meta, spec, status = item["metadata"], item["spec"], item.get("status", {})
     running = status.get("phase") == "Running" and not spec.get("hostNetwork")
@@ -154,7 +164,14 @@ def _require_namespace(api: Api, namespace: str, intent: Intent) -> None:
 
 
 def _discover_one(api: Api, workload: Workload, intent: Intent) -> LiveWorkload:
-    pods = pods_of(api, workload)
+    pods = own_pods_of(api, workload, intent)
+    for pod in pods:
+        several = [w.key for w in claimants(pod.namespace, pod.labels, intent.workloads.values())]
+        if len(several) > 1:
+            raise IntentProblem(
+                f"{intent.source}: pod {pod.namespace}/{pod.name} belongs to {len(several)} "
+                f"workloads: {', '.join(several)}. Give them labels that no pod has all of."
+            )
     if not pods:
         labels = ",".join(f"{k}={v}" for k, v in workload.labels.items())
         raise IntentProblem(

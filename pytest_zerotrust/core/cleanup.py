@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanupReport:
-    """What was left behind (``Kind namespace/name``), errors on the way, and how to delete it."""
+    """What was left behind (``Kind namespace/name``), errors on the way, and how to delete it.
+
+    ``kept`` says what was left because the user wanted it (``--zt-keep``), and how to go on.
+    """
 
     left: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:

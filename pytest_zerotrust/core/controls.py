@@ -61,6 +61,60 @@ _ALL = (
         remedy="Allow egress to the cluster DNS on port 53, UDP and TCP.",
     ),
     Control(
+        id="ZT-NET-005",
+        title="every policy selects a pod, and a policy isolates every pod",
+        level=1,
+        severity="medium",
+        remedy="Correct the selector of a policy that selects nothing, or delete it; add a "
+        "default-deny NetworkPolicy to a namespace with pods that no policy isolates.",
+    ),
+    Control(
+        id="ZT-NET-006",
+        title="ways out of the pods' network that nothing allows are denied",
+        level=1,
+        severity="critical",
+        remedy="Add a default-deny policy for egress, and allow each workload no more than the "
+        "destinations it needs.",
+    ),
+    Control(
+        id="ZT-NET-007",
+        title="every allowed way out works",
+        level=1,
+        severity="high",
+        remedy="Allow egress from the workload to the destination's addresses and port.",
+    ),
+    Control(
+        id="ZT-NET-008",
+        title="every pod of the namespaces belongs to a workload of the intent",
+        level=1,
+        severity="high",
+        remedy="Name the workload in the intent file with its ports and flows, or remove it "
+        "from the namespace.",
+    ),
+    Control(
+        id="ZT-NET-009",
+        title="all pods of a workload look the same to policies",
+        level=1,
+        severity="high",
+        remedy="Give the pods the same labels again, or name each kind as a workload of its own.",
+    ),
+    Control(
+        id="ZT-NET-010",
+        title="ports beside the declared ones are denied",
+        level=1,
+        severity="high",
+        remedy="Give every rule that allows a peer its port and protocol; "
+        "a rule without them opens all ports.",
+    ),
+    Control(
+        id="ZT-NET-011",
+        title="a new pod is isolated from its first moment on",
+        level=1,
+        severity="high",
+        remedy="See that policies select pods by labels which they have when they are created, "
+        "and that the CNI starts no pod before its policies are in force.",
+    ),
+    Control(
         id="ZT-MSH-001",
         title="plaintext to a meshed workload is refused by its proxy",
         level=2,

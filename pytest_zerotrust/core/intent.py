@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+import enum
+import fnmatch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -40,6 +44,99 @@ class Workload:
             if port.number == number and port.protocol == protocol:
                 return port
         return Port(number, protocol)
+
+    @property
+    def side_ports(self) -> tuple[Port, ...]:
+        """Ports beside the declared ones, which nobody may reach: the same numbers over the other
+        protocol, and one more TCP port. A rule that forgets its port or protocol opens them."""
+        declared = {(port.number, port.protocol) for port in self.ports}
+        others = [
+            Port(number, "UDP" if protocol == "TCP" else "TCP") for number, protocol in declared
+        ]
+        if declared:
+            taken = {number for number, _ in declared}
+            first = min(taken)
+            order = (*range(first + 1, 65536), *range(first - 1, 0, -1))
+            others.append(Port(next(number for number in order if number not in taken)))
+        return tuple(sorted(p for p in others if (p.number, p.protocol) not in declared))
+
+
+class OutsideKind(enum.Enum):
+    """What an outside destination is, and so how its addresses are found."""
+
+    ADDRESS = "address"
+    """The IP address that the user gave."""
+    DNS_NAME = "dns-name"
+    """The name that the user gave, as the source resolves it."""
+    METADATA = "metadata"
+    """The metadata service of a cloud, at ``METADATA_ADDRESS``."""
+    API_SERVER = "api-server"
+    """The API server of the cluster: the Service ``kubernetes`` in ``default``."""
+    KUBELET = "kubelet"
+    """The kubelet of each node, at the node's address."""
+    ETCD = "etcd"
+    """etcd, at the addresses of the nodes of the control plane."""
+    NODE = "node"
+    """A port of every node, at the node's address."""
+
+
+METADATA_ADDRESS = "169.254.169.254"
+"""Where AWS, Azure, Google Cloud and OpenStack serve a machine's credentials and user data."""
+
+WELL_KNOWN_PORTS: Mapping[OutsideKind, int] = MappingProxyType(
+    {
+        OutsideKind.METADATA: 80,
+        OutsideKind.API_SERVER: 443,
+        OutsideKind.KUBELET: 10250,
+        OutsideKind.ETCD: 2379,
+    }
+)
+"""Ports of the kinds that need none of the user's (kubernetes.io, "Ports and Protocols")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """A destination that is no pod. ``address`` is set for ADDRESS and METADATA, ``dns_name`` for
+    DNS_NAME; the addresses of the other kinds are looked up in the cluster."""
+
+    key: str
+    kind: OutsideKind
+    port: Port
+    address: str = ""
+    dns_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """``key:port``, the way it is shown to people."""
+        return f"{self.key}:{self.port}"
+
+    @property
+    def end(self) -> tuple[str, str, str, int, str]:
+        """What makes it the same destination as another one, whatever its key."""
+        kind = OutsideKind.ADDRESS if self.address else self.kind
+        return kind.value, self.address, self.dns_name, self.port.number, self.port.protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """A violation that the user knows and accepts until the end of the day ``expires`` (UTC).
+
+    ``check`` is the id of a check or a glob over ids; ``where`` is ``file:line`` for messages.
+    """
+
+    check: str
+    reason: str
+    owner: str
+    expires: datetime.date
+    where: str = field(default="", compare=False)
+
+    def matches(self, check_id: str) -> bool:
+        """True if the waiver is for this check (``*``, ``?`` and ``[…]`` as in a shell)."""
+        return check_id == self.check or fnmatch.fnmatchcase(check_id, self.check)
+
+    def expired(self, today: datetime.date) -> bool:
+        """True if its last day is over."""
+        return today > self.expires
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +187,19 @@ class ProbeIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """The whole of what a user declared."""
+    """The whole of what a user declared.
+
+    ``flows`` are those between workloads. ``egress`` are those to ``outside`` destinations, whose
+    target is the key of one; no key names both a workload and an outside destination.
+    """
 
     source: str
     namespaces: tuple[str, ...] = ()
     workloads: Mapping[str, Workload] = field(default_factory=dict)
     flows: tuple[Flow, ...] = ()
+    outside: Mapping[str, Outside] = field(default_factory=dict)
+    egress: tuple[Flow, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
     mesh: MeshIntent | None = None
     admission: AdmissionIntent | None = None
     probe: ProbeIntent = field(default_factory=ProbeIntent)
@@ -126,3 +230,21 @@ class Intent:
     def sources_of(self, target: str, port: Port) -> tuple[str, ...]:
         """The workloads that are allowed to reach this port."""
         return tuple(f.source for f in self.flows if f.target == target and f.port == port)
+
+    def allowed_egress(self) -> Iterator[tuple[Workload, Outside]]:
+        """Every declared flow to an outside destination, in the order of the file."""
+        for flow in self.egress:
+            yield self.workloads[flow.source], self.outside[flow.target]
+
+    def denied_egress(self) -> Iterator[tuple[Workload, Outside]]:
+        """Every pair of a workload and an outside destination that nothing allows, in a stable
+        order: by workload, then by destination, each in the order of the file."""
+        allowed = {(flow.source, flow.target) for flow in self.egress}
+        for workload in self.workloads.values():
+            for outside in self.outside.values():
+                if (workload.key, outside.key) not in allowed:
+                    yield workload, outside
+
+    def waiver_of(self, check_id: str) -> Waiver | None:
+        """The first waiver for this check, if there is one."""
+        return next((waiver for waiver in self.waivers if waiver.matches(check_id)), None)

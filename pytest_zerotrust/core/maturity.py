@@ -22,7 +22,14 @@ class LevelStatus:
     @property
     def assessed(self) -> bool:
         """True if at least one check of this level really came to hold or to be violated."""
-        return bool(self.counts.get(Verdict.HOLDS) or self.counts.get(Verdict.VIOLATED))
+        return bool(
+            self.counts.get(Verdict.HOLDS) or self.counts.get(Verdict.VIOLATED) or self.waived
+        )
+
+    @property
+    def waived(self) -> int:
+        """How many checks are violated, and waived by the intent file."""
+        return self.counts.get(Verdict.WAIVED, 0)
 
     @property
     def holds(self) -> bool:
@@ -30,6 +37,7 @@ class LevelStatus:
 
         Anything violated or inconclusive breaks the level. A control of which no check holds
         (all not applicable or waived, or none ran) breaks it as well: it was never shown.
+        Waived checks beside ones that hold do not: the violation is declared, and counted.
         """
         return (
             self.counts.get(Verdict.HOLDS, 0) > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,12 @@ class Seen(enum.Enum):
     """A reset in answer to the first packet: no listener, or a policy that rejects."""
     DROPPED = "dropped"
     """No answer at all until the time-out."""
-    UNREACHABLE = "rejected by ICMP or no route"
+    UNREACHABLE = "rejected by ICMP"
+    """A router, a node or a policy answered with an ICMP error."""
+    NO_ROUTE = "no route"
+    """The source's own kernel had no way to send anything; nobody else was asked."""
+    UNRESOLVED = "name not resolved"
+    UNSUPPORTED = "protocol not supported by the kernel"
     FAILED = "probe failed"
 
 
@@ -46,11 +51,38 @@ def expected_answer(key: bytes, nonce: str) -> str:
     return hmac.new(key, nonce.encode(), hashlib.sha256).hexdigest()
 
 
+def read_foreign(raw: Mapping[str, Any]) -> Observation:
+    """Read the agent's report of one attempt to reach a server that is not ours.
+
+    It has no key to prove, so OPEN means that whoever is at the address answered something.
+    """
+    return _read(raw, lambda data: True)
+
+
 def read_flow(raw: Mapping[str, Any], *, key: bytes, nonce: str) -> Observation:
     """Read the agent's report of one attempt to reach a listener of ours.
 
     ``key`` is the target's key: an answer counts as OPEN only if it proves that key.
     """
+
+    return read_proof(raw, expected_answer(key, nonce))
+
+
+def read_proof(raw: Mapping[str, Any], proof: str) -> Observation:
+    """Like ``read_flow``, with the proof that the answer must carry."""
+
+    def proved(data: str) -> bool:
+        words = data.split()
+        return (
+            len(words) >= 2
+            and words[0] == "ZT1"
+            and hmac.compare_digest(words[1].encode("utf-8", "replace"), proof.encode())
+        )
+
+    return _read(raw, proved)
+
+
+def _read(raw: Mapping[str, Any], proved: Callable[[str], bool]) -> Observation:
     ms = _milliseconds(raw)
     end = str(raw.get("end", ""))
     detail = str(raw.get("errno", ""))
@@ -60,20 +92,17 @@ def read_flow(raw: Mapping[str, Any], *, key: bytes, nonce: str) -> Observation:
             "refused": Seen.REFUSED,
             "reset": Seen.REFUSED,
             "unreachable": Seen.UNREACHABLE,
+            "noroute": Seen.NO_ROUTE,
+            "unsupported": Seen.UNSUPPORTED,
         }.get(end, Seen.FAILED)
         return Observation(seen=seen, ms=ms, detail=detail)
+    if raw.get("stage") == "resolve":
+        return Observation(seen=Seen.UNRESOLVED, ms=ms, detail=detail)
     if raw.get("stage") != "exchange":
         return Observation(seen=Seen.FAILED, ms=ms, detail=detail or end)
-    words = str(raw.get("data", "")).split()
-    if words:
-        proved = (
-            len(words) >= 2
-            and words[0] == "ZT1"
-            and hmac.compare_digest(
-                words[1].encode("utf-8", "replace"), expected_answer(key, nonce).encode()
-            )
-        )
-        return Observation(seen=Seen.OPEN if proved else Seen.WRONG_SERVER, ms=ms)
+    data = str(raw.get("data", ""))
+    if data.strip():
+        return Observation(seen=Seen.OPEN if proved(data) else Seen.WRONG_SERVER, ms=ms)
     seen = {"closed": Seen.CLOSED, "silent": Seen.SILENT, "reset": Seen.CUT}.get(end, Seen.FAILED)
     return Observation(seen=seen, ms=ms, detail=detail)
 
@@ -116,6 +145,7 @@ def read_dns(raw: Mapping[str, Any], *, expected: str) -> DnsObservation:
             "refused": Seen.REFUSED,
             "reset": Seen.REFUSED,
             "unreachable": Seen.UNREACHABLE,
+            "noroute": Seen.NO_ROUTE,
             "closed": Seen.CLOSED,
             "malformed": Seen.WRONG_SERVER,
         }.get(end, Seen.FAILED)

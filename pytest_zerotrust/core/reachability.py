@@ -7,6 +7,7 @@ their nodes are known to live in the same batch, so that nothing but a policy is
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_zerotrust.core.observation import DnsObservation, Observation, Seen
@@ -65,7 +66,8 @@ class FlowFacts:
         return tuple(named)
 
 
-_REFUSALS = (Seen.DROPPED, Seen.REFUSED, Seen.UNREACHABLE)
+REFUSALS = (Seen.DROPPED, Seen.REFUSED, Seen.UNREACHABLE)
+"""What a policy can make of an attempt. No route is none of them: nothing was even sent."""
 
 
 def judge_flow(facts: FlowFacts) -> Result:
@@ -82,7 +84,7 @@ def judge_flow(facts: FlowFacts) -> Result:
     seen = kinds.pop()
     if seen is Seen.OPEN:
         return _conclude(facts, Verdict.HOLDS, "", "reached, as allowed")
-    if seen not in _REFUSALS:
+    if seen not in REFUSALS:
         return _conclude(facts, Verdict.INCONCLUSIVE, "no-clear-answer", f"unclear: {seen.value}")
     dead = [(name, control) for name, control in facts.controls if not control.alive]
     if dead:
@@ -151,7 +153,7 @@ def judge_dns(facts: DnsFacts) -> Result:
     elif dead:
         verdict, reason = Verdict.INCONCLUSIVE, "control-not-alive"
         what = f"cannot resolve {facts.name} over {' and '.join(failed)}, but {dead[0]}"
-    elif any(seen[name].seen not in _REFUSALS for name in failed):
+    elif any(seen[name].seen not in REFUSALS for name in failed):
         verdict, reason = Verdict.INCONCLUSIVE, "no-clear-answer"
         what = f"has no clear answer for {facts.name} over {' and '.join(failed)}"
     else:
@@ -170,4 +172,35 @@ def judge_dns(facts: DnsFacts) -> Result:
         ),
         remedy=facts.remedy if verdict is Verdict.VIOLATED else "",
         reproduce=facts.reproduce,
+    )
+
+
+def combine(control: str, subject: str, headline: str, parts: Sequence[Result]) -> Result:
+    """One result for several flows: violated if one is, else inconclusive if one is.
+
+    ``headline`` stands where all hold; else the first flow that does not hold speaks. Without any
+    flow the result is inconclusive.
+    """
+    order = (Verdict.VIOLATED, Verdict.INCONCLUSIVE)
+    worst = next((p for verdict in order for p in parts if p.verdict is verdict), None)
+    if worst is None and (not parts or any(p.verdict is not Verdict.HOLDS for p in parts)):
+        return Result(
+            control=control,
+            subject=subject,
+            verdict=Verdict.INCONCLUSIVE,
+            reason="not-observed",
+            headline=f"{control} {subject} was not observed",
+        )
+    return Result(
+        control=control,
+        subject=subject,
+        verdict=worst.verdict if worst is not None else Verdict.HOLDS,
+        reason=worst.reason if worst is not None else "",
+        headline=worst.headline if worst is not None else headline,
+        observed=tuple(f"{p.subject}: {line}" for p in parts for line in p.observed),
+        controls=tuple(dict.fromkeys(line for p in parts for line in p.controls)),
+        objects=tuple(dict.fromkeys(line for p in parts for line in p.objects)),
+        remedy=worst.remedy if worst is not None else "",
+        reproduce=worst.reproduce if worst is not None else parts[0].reproduce,
+        evidence={p.subject: dict(p.evidence) for p in parts},
     )

@@ -6,24 +6,32 @@ worker ever deletes anything; see ``cleanup``.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_zerotrust.cluster.api import Api, ApiFailure, ApiUnreachable
+from pytest_zerotrust.cluster.api import Api, ApiFailure, ApiUnreachable, Response
 from pytest_zerotrust.cluster.discovery import services_publishing_unready
 from pytest_zerotrust.cluster.exec import ExecFailed
 from pytest_zerotrust.core.intent import ProbeIntent
 from pytest_zerotrust.fleet import manifests
 from pytest_zerotrust.fleet.channel import ask
+from pytest_zerotrust.fleet.cleanup import why_it_stays
 from pytest_zerotrust.fleet.plan import PodSpec, Role, unready_conflicts
 from pytest_zerotrust.fleet.run import Run
 from pytest_zerotrust.fleet.state import PodState, read_state
 
 START_TIMEOUT = 90.0
 """Seconds within which a probe pod must run."""
+
+PROXY_TIMEOUT = 45.0
+"""Seconds within which the mesh proxy of a probe pod must be ready."""
+
+GOING_TIMEOUT = 60.0
+"""Seconds within which a namespace of ours that an earlier run is deleting must be gone."""
 
 HOPELESS_AFTER = 5.0
 """Seconds for which a pod must stay in a hopeless state before it is given up."""
@@ -73,6 +81,7 @@ class Fleet:
         self._problems: dict[str, str] = {}
         self._services: dict[tuple[str, str], str] = {}
         self._own_namespace_ready = False
+        self._own_namespace_lock = threading.Lock()
 
     @property
     def own_namespace(self) -> str:
@@ -163,6 +172,31 @@ class Fleet:
         self._services[(target.namespace, name)] = ip
         return ip, ""
 
+    def seal(self) -> bool:
+        """Make the policy that closes the sealed canaries.
+
+        Returns True if it was made now, False if another process of the run was first. Raises
+        ApiFailure or ApiUnreachable.
+        """
+        own = self.own_namespace
+        path = f"/apis/networking.k8s.io/v1/namespaces/{own}/networkpolicies"
+        body = manifests.seal(self.run.name("seal"), own, self.run)
+        response = self._api.request("POST", path, body=body)
+        if not response.ok and response.status != 409:
+            raise ApiFailure(response, f"policy of the sealed canary in {own}")
+        return response.ok
+
+    def is_sealed(self) -> bool:
+        """True if the policy of the sealed canaries is there. Raises ApiUnreachable."""
+        own = self.own_namespace
+        path = f"/apis/networking.k8s.io/v1/namespaces/{own}/networkpolicies"
+        listed = self._api.get(path, labelSelector=self.run.selector)["items"]
+        return bool(listed)
+
+    def service_host(self, target: PodSpec) -> str:
+        """The DNS name of the Service of our own before a pod, without the cluster's domain."""
+        return f"{self.run.name('svc', target.subject)}.{target.namespace}.svc"
+
     # -- creating
 
     def _create(self, specs: Sequence[PodSpec]) -> None:
@@ -206,7 +240,7 @@ class Fleet:
                     self._problems[spec.name] = problem
 
     def _refuse_unready_services(self, specs: Sequence[PodSpec]) -> None:
-        twins = [spec for spec in specs if spec.role in (Role.TWIN, Role.MESHED)]
+        twins = [spec for spec in specs if spec.role in (Role.TWIN, Role.MESHED, Role.NEWBORN)]
         services = {
             namespace: services_publishing_unready(self._api, namespace)
             for namespace in sorted({spec.namespace for spec in twins})
@@ -226,32 +260,53 @@ class Fleet:
             fresh = response.status == 403 and "error looking up service account" in (
                 response.message
             )
-            if not fresh or attempt == _FRESH_NAMESPACE_TRIES - 1:
+            # Another run left it last, and deleted it between our look at it and this request.
+            leaving = response.status == 403 and "is being terminated" in response.message
+            if attempt == _FRESH_NAMESPACE_TRIES - 1 or not (fresh or leaving):
                 break
+            if leaving:
+                if spec.namespace != self.own_namespace:
+                    break
+                try:
+                    self._ensure_own_namespace(anew=True)
+                except (ApiFailure, ApiUnreachable) as error:
+                    return f"probe pod {spec.where} could not be created: {error}"
             time.sleep(_POLL / 2)
         return f"probe pod {spec.where} was turned away: {response.status} {response.message}"
 
-    def _ensure_own_namespace(self) -> None:
-        if self._own_namespace_ready:
-            return
+    def _ensure_own_namespace(self, *, anew: bool = False) -> None:
+        with self._own_namespace_lock:
+            if self._own_namespace_ready and not anew:
+                return
+            name = self.own_namespace
+            response = self._own_namespace()
+            if response.status == 404:
+                body = manifests.namespace(name, self.run, pod_security=self._pod_security)
+                response = self._api.request("POST", "/api/v1/namespaces", body=body)
+            if not response.ok and response.status != 409:
+                raise ApiFailure(response, f"own namespace {name}")
+            self._own_namespace_ready = True
+
+    def _own_namespace(self) -> Response:
+        """Our namespace as it is now (404: not there); one that is being deleted is waited for."""
         name = self.own_namespace
-        response = self._api.request("GET", f"/api/v1/namespaces/{name}")
-        if response.status == 404:
-            body = manifests.namespace(name, self.run, pod_security=self._pod_security)
-            response = self._api.request("POST", "/api/v1/namespaces", body=body)
-        if not response.ok and response.status != 409:
-            raise ApiFailure(response, f"own namespace {name}")
-        seal = manifests.seal(self.run.name("seal"), name, self.run)
-        path = f"/apis/networking.k8s.io/v1/namespaces/{name}/networkpolicies"
-        response = self._api.request("POST", path, body=seal)
-        if not response.ok and response.status != 409:
-            raise ApiFailure(response, f"policy of the sealed canary in {name}")
-        self._own_namespace_ready = True
+        deadline = time.monotonic() + GOING_TIMEOUT
+        while True:
+            response = self._api.request("GET", f"/api/v1/namespaces/{name}")
+            going = response.ok and response.body["metadata"].get("deletionTimestamp")
+            if not going:
+                return response
+            if time.monotonic() > deadline:
+                raise ApiUnreachable(
+                    f"namespace {name} is being deleted and does not go"
+                    f"{why_it_stays(response.body)}"
+                )
+            time.sleep(_POLL)
 
     # -- waiting
 
     def _wait(self, wanted: Mapping[str, PodSpec]) -> dict[str, Member]:
-        deadline = time.monotonic() + START_TIMEOUT
+        begun = time.monotonic()
         names = [name for name in wanted if name not in self._problems]
         states: dict[str, PodState] = {}
         hopeless_since: dict[str, float] = {}
@@ -271,7 +326,7 @@ class Fleet:
                 else:
                     hopeless_since.pop(name, None)
             open_ = [n for n in pending if now - hopeless_since.get(n, now) < HOPELESS_AFTER]
-            if not open_ or now > deadline:
+            if all(_late(wanted[n], now - begun) for n in open_):
                 break
             time.sleep(_POLL)
         return {name: self._member(spec, states.get(name), error) for name, spec in wanted.items()}
@@ -285,6 +340,12 @@ class Fleet:
         if not problem and spec.role is Role.MESHED and state is not None and not state.sidecar:
             problem = f"probe pod {spec.where}: the mesh injected no proxy into it"
         return Member(spec=spec, state=state, problem=problem)
+
+
+def _late(spec: PodSpec, waited: float) -> bool:
+    """True if a pod has had its time to start (``waited`` in seconds)."""
+    limit = min(PROXY_TIMEOUT, START_TIMEOUT) if spec.role is Role.MESHED else START_TIMEOUT
+    return waited > limit
 
 
 def _settled(spec: PodSpec, state: PodState | None) -> bool:

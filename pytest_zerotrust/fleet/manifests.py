@@ -23,6 +23,9 @@ CONTAINER = "probe"
 READINESS_GATE = "zerotrust.dev/never-ready"
 """Nobody ever sets this condition, so no Service takes the pod for an endpoint."""
 
+BIRTH = {"seconds": 3.0, "every": 0.05}
+"""How long a newborn pod tries what it must not reach, and the interval, both in seconds."""
+
 _MESH_LABEL = "sidecar.istio.io/inject"
 
 
@@ -57,7 +60,7 @@ def pod(spec: PodSpec, run: Run, image: str, pull_secrets: tuple[str, ...]) -> d
         _MESH_LABEL: "true" if spec.role is Role.MESHED else "false",
     }
     # A client inside the mesh serves nobody, and a node probe must not take ports of the node.
-    ports = spec.ports if spec.listens else ()
+    ports = (*spec.ports, *spec.side_ports) if spec.listens else ()
     if spec.listens and not any(port.protocol == "TCP" for port in ports):
         ports = (*ports, KUBELET_PORT)
     body: dict[str, Any] = {
@@ -101,7 +104,10 @@ def _pod_security(ports: tuple[Port, ...]) -> dict[str, Any]:
 
 
 def _container(spec: PodSpec, run: Run, image: str, ports: tuple[Port, ...]) -> dict[str, Any]:
-    argument = json.dumps({"ports": [[port.number, port.protocol] for port in ports]})
+    wanted: dict[str, Any] = {"ports": [[port.number, port.protocol] for port in ports]}
+    if spec.birth:
+        wanted["birth"] = {"targets": list(spec.birth), **BIRTH}
+    argument = json.dumps(wanted)
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": image,
@@ -126,7 +132,7 @@ def _container(spec: PodSpec, run: Run, image: str, ports: tuple[Port, ...]) -> 
     }
     if ports and spec.port_names:
         # Policies may name ports, and a name means what the pod that they select says it means.
-        container["ports"] = _named_ports(ports, spec.port_names)
+        container["ports"] = _named_ports(spec.ports, spec.port_names)
     tcp = [port for port in ports if port.protocol == "TCP"]
     if tcp:
         # The kubelet's own connection shows that the pod lives on the network.

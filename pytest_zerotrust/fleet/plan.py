@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pytest_zerotrust.core.intent import Port
+from pytest_zerotrust.core.labels import without_controllers_own
 
 CANARY_PORT = Port(8080)
 """The port on which the canaries of our own namespace listen."""
@@ -27,6 +28,8 @@ class Role(enum.Enum):
     """In our own namespace, open: shows that the path between two nodes lives."""
     SEALED = "sealed"
     """In our own namespace, closed by a policy of ours: shows that policies are enforced."""
+    NEWBORN = "newborn"
+    """A twin that tries, from its first moment on, what it must not reach."""
     NODE = "node"
     """In the network of a node, where the intent file allows it."""
 
@@ -36,8 +39,9 @@ class PodSpec:
     """One probe pod: where it goes, what it looks like to policies, what it listens on.
 
     ``port_names`` are the names of the workload's container ports, which policies may use.
-    ``node`` is where it must run, ``near`` where it should. ``refusal`` says why it must not be
-    made, if it would do harm.
+    ``side_ports`` are further ports to listen on that no Service leads to. ``node`` is where it
+    must run, ``near`` where it should. ``birth`` are the attempts that it makes as soon as it
+    runs. ``refusal`` says why it must not be made, if it would do harm.
     """
 
     name: str
@@ -47,9 +51,11 @@ class PodSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     service_account: str = "default"
     ports: tuple[Port, ...] = ()
+    side_ports: tuple[Port, ...] = ()
     port_names: Mapping[str, int] = field(default_factory=dict)
     node: str | None = None
     near: str | None = None
+    birth: tuple[Mapping[str, object], ...] = ()
     refusal: str = ""
 
     @property
@@ -63,21 +69,6 @@ class PodSpec:
         return f"{self.namespace}/{self.name}"
 
 
-# What a controller recognises its pods by: a probe pod with these would be adopted by it.
-_OWNED_BY_CONTROLLERS = frozenset(
-    {
-        "pod-template-hash",
-        "controller-revision-hash",
-        "pod-template-generation",
-        "statefulset.kubernetes.io/pod-name",
-        "apps.kubernetes.io/pod-index",
-        "controller-uid",
-        "job-name",
-        "batch.kubernetes.io/controller-uid",
-        "batch.kubernetes.io/job-name",
-        "batch.kubernetes.io/job-completion-index",
-    }
-)
 # Whether a probe pod is injected is ours to say. Every other label of the mesh stays, because
 # policies select by them, too.
 _INJECTION = "sidecar.istio.io/"
@@ -85,11 +76,8 @@ _INJECTION = "sidecar.istio.io/"
 
 def twin_labels(labels: Mapping[str, str]) -> dict[str, str]:
     """The labels of a workload's pods without those by which a controller adopts pods."""
-    return {
-        key: value
-        for key, value in labels.items()
-        if key not in _OWNED_BY_CONTROLLERS and not key.startswith(_INJECTION)
-    }
+    kept = without_controllers_own(labels)
+    return {key: value for key, value in kept.items() if not key.startswith(_INJECTION)}
 
 
 def unready_conflicts(

@@ -61,13 +61,42 @@ def own_namespace_rights() -> list[Right]:
     return [Right("", "", "namespaces", verb) for verb in ("create", "delete")]
 
 
+def explaining_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> list[Right]:
+    """What explaining verdicts by policies needs besides, all of it reading.
+
+    A run without these goes on; its verdicts lack the explanation, and ZT-NET-005 stays open.
+    """
+    rights = [Right("", "cilium.io", kind, "list") for kind in _CLUSTERWIDE]
+    for namespace in dict.fromkeys((*intent.namespaces, *more_namespaces)):
+        rights += [Right(namespace, group, kind, "list") for group, kind in _EXPLAINING]
+    return sorted(set(rights))
+
+
+_CLUSTERWIDE = ("ciliumclusterwidenetworkpolicies", "ciliumnodes")
+_EXPLAINING = (
+    (_NETWORKING, "networkpolicies"),
+    ("cilium.io", "ciliumnetworkpolicies"),
+    ("apps", "deployments"),
+    ("apps", "statefulsets"),
+    ("apps", "daemonsets"),
+    ("batch", "jobs"),
+    ("batch", "cronjobs"),
+)
 _MADE = ("create", "list", "deletecollection")
 
 
-def as_rbac(rights: Iterable[Right], *, subject: str, own_namespace: str, pod_security: str) -> str:
+def as_rbac(
+    rights: Iterable[Right],
+    optional: Iterable[Right] = (),
+    *,
+    subject: str,
+    own_namespace: str,
+    pod_security: str,
+) -> str:
     """Render rights as RBAC manifests (YAML text) for a ServiceAccount ``subject`` that lives in
     our own namespace: a Role for each namespace and a ClusterRole for what is cluster-wide.
-    ``pod_security`` is the Pod Security level that our namespace enforces."""
+    ``optional`` rights get Roles of their own, which may be left out. ``pod_security`` is the Pod
+    Security level that our namespace enforces."""
     import yaml
 
     documents: list[dict[str, object]] = [
@@ -82,12 +111,22 @@ def as_rbac(rights: Iterable[Right], *, subject: str, own_namespace: str, pod_se
             "metadata": {"name": subject, "namespace": own_namespace},
         },
     ]
+    documents += _roles(rights, subject, subject, own_namespace)
+    documents += _roles(optional, f"{subject}-explaining", subject, own_namespace)
+    return "---\n".join(yaml.safe_dump(d, sort_keys=False) for d in documents)
+
+
+def _roles(
+    rights: Iterable[Right], name: str, subject: str, own_namespace: str
+) -> list[dict[str, object]]:
+    """A Role or ClusterRole for each namespace, and what binds it to the subject."""
+    documents: list[dict[str, object]] = []
     by_namespace: dict[str, list[Right]] = {}
     for right in sorted(set(rights)):
         by_namespace.setdefault(right.namespace, []).append(right)
     for namespace, group in by_namespace.items():
         kind = "Role" if namespace else "ClusterRole"
-        meta = {"name": subject, **({"namespace": namespace} if namespace else {})}
+        meta = {"name": name, **({"namespace": namespace} if namespace else {})}
         documents.append(
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -104,14 +143,14 @@ def as_rbac(rights: Iterable[Right], *, subject: str, own_namespace: str, pod_se
                 "roleRef": {
                     "apiGroup": "rbac.authorization.k8s.io",
                     "kind": kind,
-                    "name": subject,
+                    "name": name,
                 },
                 "subjects": [
                     {"kind": "ServiceAccount", "name": subject, "namespace": own_namespace}
                 ],
             }
         )
-    return "---\n".join(yaml.safe_dump(d, sort_keys=False) for d in documents)
+    return documents
 
 
 def _rules(rights: Iterable[Right]) -> list[dict[str, list[str]]]:

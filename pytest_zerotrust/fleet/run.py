@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 LABEL_RUN = "zerotrust.dev/run"
@@ -18,6 +18,8 @@ ANNOTATION_EXPIRES = "zerotrust.dev/expires"
 
 LIFETIME = 3600
 """Seconds after which the pods of a run end by themselves and its objects count as expired."""
+
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
@@ -67,11 +69,19 @@ class Run:
 
 def new_run(owner: str) -> Run:
     """Mint a run id and a secret. ``owner`` is who runs it, for people who find its objects."""
-    now = datetime.datetime.now(datetime.UTC)
-    expires = now + datetime.timedelta(seconds=LIFETIME)
     return Run(
         id="".join(secrets.choice(_ALPHABET) for _ in range(8)),
         secret=secrets.token_hex(32),
         owner=owner,
-        expires=expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        expires=_expiry(datetime.datetime.now(datetime.UTC)),
     )
+
+
+def expiring(run: Run, now: datetime.datetime) -> Run:
+    """The run with its expiry by the clock of the API server: that of this machine may be wrong,
+    and whoever sweeps goes by the server's."""
+    return replace(run, expires=_expiry(now))
+
+
+def _expiry(now: datetime.datetime) -> str:
+    return (now + datetime.timedelta(seconds=LIFETIME)).strftime(TIME_FORMAT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_zerotrust.fleet.manifests import CONTAINER
@@ -27,7 +27,8 @@ class PodState:
 
     ``running``: the probe container runs. ``answers_kubelet``: the kubelet reached its port.
     ``sidecar``: it has a mesh proxy. ``hopeless``: it will not start, and ``problem`` says why;
-    for a pod that may still start, ``problem`` says what it is waiting for.
+    for a pod that may still start, ``problem`` says what it is waiting for. ``labels`` are those
+    that it really carries.
     """
 
     name: str
@@ -35,12 +36,14 @@ class PodState:
     uid: str
     ip: str
     node: str
+    node_ip: str
     running: bool
     answers_kubelet: bool
     sidecar: bool
     sidecar_ready: bool
     hopeless: bool
     problem: str
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def usable(self) -> bool:
@@ -68,6 +71,7 @@ def read_state(item: Mapping[str, Any]) -> PodState:
         uid=meta["uid"],
         ip=status.get("podIP", ""),
         node=item["spec"].get("nodeName", ""),
+        node_ip=status.get("hostIP", ""),
         running="running" in probe.get("state", {}) and phase == "Running" and not deleted,
         answers_kubelet=bool(probe.get("ready")),
         sidecar="istio-proxy" in containers,
@@ -76,6 +80,7 @@ def read_state(item: Mapping[str, Any]) -> PodState:
         ),
         hopeless=hopeless or deleted,
         problem="the pod is being deleted" if deleted else problem,
+        labels=dict(meta.get("labels") or {}),
     )
 
 

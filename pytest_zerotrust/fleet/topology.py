@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pytest_zerotrust.cluster.discovery import LiveWorkload
 from pytest_zerotrust.core.intent import Workload
@@ -20,8 +20,28 @@ def twin(run: Run, workload: Workload, live: LiveWorkload) -> PodSpec:
         labels=twin_labels(live.labels),
         service_account=live.service_account,
         ports=workload.ports,
+        side_ports=workload.side_ports,
         port_names=live.port_names,
         near=live.nodes[0] if live.nodes else None,
+        refusal=refusal(live),
+    )
+
+
+def newborn(
+    run: Run, workload: Workload, live: LiveWorkload, birth: tuple[Mapping[str, object], ...]
+) -> PodSpec:
+    """A twin of a workload that tries these attempts as soon as it runs."""
+    return PodSpec(
+        name=run.name("newborn", workload.namespace, workload.key),
+        namespace=workload.namespace,
+        role=Role.NEWBORN,
+        subject=f"newborn {workload.key}",
+        labels=twin_labels(live.labels),
+        service_account=live.service_account,
+        ports=workload.ports,
+        port_names=live.port_names,
+        near=live.nodes[0] if live.nodes else None,
+        birth=birth,
         refusal=refusal(live),
     )
 

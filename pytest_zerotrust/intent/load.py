@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
+import datetime
 import json
-import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -12,17 +11,19 @@ from typing import Any
 
 from pytest_zerotrust.core.intent import (
     AdmissionIntent,
-    Flow,
     Intent,
     MeshIntent,
     Port,
     ProbeIntent,
     Workload,
 )
+from pytest_zerotrust.core.labels import CONTROLLERS_OWN
 from pytest_zerotrust.errors import IntentProblem
+from pytest_zerotrust.intent.explain import explain
+from pytest_zerotrust.intent.flows import read_flows
+from pytest_zerotrust.intent.outside import read_outside
+from pytest_zerotrust.intent.waivers import read_waivers
 from pytest_zerotrust.intent.yamllines import Document, parse
-
-_FLOW = re.compile(r"^\s*(\S+)\s*->\s*(\S+):(\d+)(?:/(tcp|udp))?\s*$", re.IGNORECASE)
 
 
 def load_intent(path: Path) -> Intent:
@@ -45,11 +46,14 @@ def read_text(path: Path) -> str:
         raise IntentProblem(f"intent file {path} cannot be read: {error}.") from error
 
 
-def intent_from_text(text: str, name: str) -> Intent:
-    """Like ``load_intent``, for text that is already there; ``name`` stands in messages."""
+def intent_from_text(text: str, name: str, *, today: datetime.date | None = None) -> Intent:
+    """Like ``load_intent``, for text that is already there; ``name`` stands in messages.
+
+    Exceptions that are expired on ``today`` (default: this day, UTC) are a problem.
+    """
     document = parse(text, name)
     _check_schema(document, name)
-    return _build(document, name)
+    return _build(document, name, today or datetime.datetime.now(datetime.UTC).date())
 
 
 def _check_schema(document: Document, name: str) -> None:
@@ -60,74 +64,14 @@ def _check_schema(document: Document, name: str) -> None:
     errors = sorted(validator.iter_errors(document.data), key=lambda e: list(map(str, e.path)))
     if errors:
         best = jsonschema.exceptions.best_match(errors)
-        raise IntentProblem(_explain(best if best is not None else errors[0], document, name))
+        raise IntentProblem(explain(best if best is not None else errors[0], document, name))
 
 
-def _explain(error: Any, document: Document, name: str) -> str:
-    path = tuple(error.absolute_path)
-    where = ".".join(str(part) for part in path) or "the file"
-    if error.validator == "additionalProperties":
-        allowed = sorted(error.schema.get("properties", {}))
-        unknown = [key for key in error.instance if key not in allowed]
-        line = document.line((*path, unknown[0]))
-        close = difflib.get_close_matches(unknown[0], allowed, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        return (
-            f"{name}:{line}: unknown key '{unknown[0]}' in {where}.{hint} "
-            f"Allowed here: {', '.join(allowed)}."
-        )
-    if "propertyNames" in error.absolute_schema_path:
-        # The bad name is itself a key, and has a line of its own.
-        path = (*path, str(error.instance))
-    line = document.line(path)
-    if error.validator == "required":
-        return f"{name}:{line}: {where}: {error.message}. Add it."
-    value = json.dumps(error.instance, default=str)
-    value = value if len(value) <= 60 else value[:57] + "..."
-    if error.validator == "enum":
-        allowed_values = ", ".join(map(str, error.validator_value))
-        return f"{name}:{line}: {where}: {value} is not one of {allowed_values}."
-    if error.validator == "const":
-        return (
-            f"{name}:{line}: {where}: {value} is not supported; it must be {error.validator_value}."
-        )
-    if error.validator == "oneOf":
-        return (
-            f"{name}:{line}: {where}: {value} is not a port. Write a number from 1 to 65535, or a "
-            f"mapping with port, protocol (TCP or UDP) and send."
-        )
-    return f"{name}:{line}: {where}: {value} {_rule(error)}."
-
-
-_KINDS = {
-    "object": "a mapping",
-    "array": "a list",
-    "string": "text (write it in quotes)",
-    "integer": "a whole number",
-    "boolean": "true or false",
-}
-
-
-def _rule(error: Any) -> str:
-    """What is allowed, in words."""
-    if error.validator == "type":
-        return f"is not {_KINDS.get(error.validator_value, error.validator_value)}"
-    if error.validator == "pattern":
-        return f"is not allowed here: {error.schema['$comment']}"
-    if error.validator in ("minItems", "minProperties", "minLength"):
-        return "must not be empty"
-    if error.validator == "uniqueItems":
-        return "has an entry twice"
-    if error.validator in ("minimum", "maximum"):
-        word = "less" if error.validator == "minimum" else "greater"
-        return f"is {word} than {error.validator_value}"
-    return f"is not allowed here ({error.validator} {error.validator_value})"
-
-
-def _build(document: Document, name: str) -> Intent:
+def _build(document: Document, name: str, today: datetime.date) -> Intent:
     data = document.data
     workloads = {key: _workload(key, value) for key, value in data.get("workloads", {}).items()}
     _refuse_twins(workloads.values(), document, name)
+    outside = read_outside(document, workloads, name)
     named = tuple(dict.fromkeys(w.namespace for w in workloads.values()))
     namespaces = tuple(data.get("namespaces", named))
     for key, workload in workloads.items():
@@ -137,19 +81,15 @@ def _build(document: Document, name: str) -> Intent:
                 f"{name}:{line}: workload '{key}' lives in namespace '{workload.namespace}', which "
                 f"'namespaces' does not list. Probe pods go only into listed namespaces: add it."
             )
-    flows = tuple(
-        _flow(text, workloads, document, index, name)
-        for index, text in enumerate(data.get("flows", []))
-    )
-    for index, flow in enumerate(flows):
-        if flow in flows[:index]:
-            line = document.line(("flows", index))
-            raise IntentProblem(f"{name}:{line}: flow '{data['flows'][index]}' stands twice.")
+    flows = read_flows(document, workloads, outside, name)
     return Intent(
         source=name,
         namespaces=namespaces,
         workloads=workloads,
-        flows=flows,
+        flows=tuple(flow for flow in flows if flow.target in workloads),
+        outside=outside,
+        egress=tuple(flow for flow in flows if flow.target in outside),
+        waivers=read_waivers(document, name, today),
         mesh=_mesh(data["mesh"]) if "mesh" in data else None,
         admission=_admission(data["admission"], namespaces) if "admission" in data else None,
         probe=_probe(data.get("probe", {})),
@@ -178,6 +118,12 @@ def _workload(key: str, value: Mapping[str, Any]) -> Workload:
 def _refuse_twins(workloads: Iterable[Workload], document: Document, name: str) -> None:
     seen: dict[tuple[str, tuple[tuple[str, str], ...]], str] = {}
     for workload in workloads:
+        for label in sorted(CONTROLLERS_OWN & workload.labels.keys()):
+            line = document.line(("workloads", workload.key, "labels", label))
+            raise IntentProblem(
+                f"{name}:{line}: workload '{workload.key}' is told by the label '{label}', which a "
+                f"controller gives to single pods and no probe pod may carry. Use others."
+            )
         identity = (workload.namespace, tuple(sorted(workload.labels.items())))
         other = seen.setdefault(identity, workload.key)
         if other != workload.key:
@@ -192,34 +138,6 @@ def _refuse_twins(workloads: Iterable[Workload], document: Document, name: str) 
                 raise IntentProblem(
                     f"{name}:{line}: workload '{workload.key}' lists port {port} twice. Keep one."
                 )
-
-
-def _flow(
-    text: str, workloads: Mapping[str, Workload], document: Document, index: int, name: str
-) -> Flow:
-    where = f"{name}:{document.line(('flows', index))}: flow '{text}'"
-    match = _FLOW.match(text)
-    if match is None:
-        raise IntentProblem(
-            f"{where} is not understood. Write 'source -> target:port' or '… :port/udp'."
-        )
-    source, target, number, protocol = match.groups()
-    for key in (source, target):
-        if key not in workloads:
-            close = difflib.get_close_matches(key, workloads, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            known = ", ".join(workloads) or "none"
-            raise IntentProblem(
-                f"{where} names the unknown workload '{key}'.{hint} Known: {known}."
-            )
-    wanted = Port(int(number), (protocol or "TCP").upper())
-    for port in workloads[target].ports:
-        if port == wanted:
-            return Flow(source, target, port)
-    declared = ", ".join(map(str, workloads[target].ports)) or "none"
-    raise IntentProblem(
-        f"{where}: workload '{target}' does not declare port {wanted}. Declared: {declared}."
-    )
 
 
 def _mesh(data: Mapping[str, Any]) -> MeshIntent:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
-from pytest_zerotrust.cluster.discovery import LivePod, LiveWorkload, pods_of
+from pytest_zerotrust.cluster.discovery import LivePod, LiveWorkload, own_pods_of
 from pytest_zerotrust.core.intent import Intent, Port
 from pytest_zerotrust.errors import ZeroTrustError
 from pytest_zerotrust.fleet import topology
@@ -158,7 +158,7 @@ class MeshEngine:
         )
 
     def _pods(self, key: str) -> tuple[LivePod, ...]:
-        return tuple(pods_of(self.fleet.api, self.intent.workloads[key]))
+        return tuple(own_pods_of(self.fleet.api, self.intent.workloads[key], self.intent))
 
     def _change(self, key: str, before: tuple[LivePod, ...]) -> str:
         """What changed about a workload's pods during the batch, or nothing."""

@@ -13,6 +13,7 @@ from pytest_zerotrust.core.observation import (
     Seen,
     read_dns,
     read_flow,
+    read_foreign,
 )
 from pytest_zerotrust.fleet.fleet import Fleet
 
@@ -28,13 +29,20 @@ DNS_NAME = "kubernetes.default.svc"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One connection to be made: by which pod, to which address, and whose key must answer."""
+    """One connection to be made: by which pod, to which address, and whose key must answer.
+
+    With ``host`` the pod looks the name up itself; ``ip`` then says where it should lead, as far
+    as that is known. Without a key the server is not ours: ``send`` is what it is told, and any
+    answer counts.
+    """
 
     pod: str
     ip: str
     port: int
     protocol: str
-    key: bytes
+    key: bytes | None
+    host: str = ""
+    send: str = ""
 
 
 @dataclass(slots=True)
@@ -46,56 +54,82 @@ class Round:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def run_round(fleet: Fleet, attempts: Mapping[Name, Attempt], dns_pods: frozenset[str]) -> Round:
-    """Make every attempt once, all pods at the same time, and every pod's DNS look-ups."""
+def run_rounds(
+    fleet: Fleet, attempts: Mapping[Name, Attempt], dns_pods: frozenset[str], count: int
+) -> list[Round]:
+    """Make every attempt ``count`` times, all pods at the same time, and every DNS look-up.
+
+    All rounds of a pod travel in one request, because an exec costs a hundred times what a
+    connection does. The agent makes them one after another, each with a nonce of its own.
+    """
     requests: dict[str, list[Mapping[str, Any]]] = {}
-    places: dict[str, list[tuple[Name, Attempt | None, str]]] = {}
-    for name, attempt in attempts.items():
-        nonce = secrets.token_hex(16)
-        requests.setdefault(attempt.pod, []).append(
-            {
-                "kind": attempt.protocol.lower(),
-                "ip": attempt.ip,
-                "port": attempt.port,
-                "timeout": CONNECT_TIMEOUT,
-                "send": f"ZT1 {nonce}\n",
-                "until": "\n",
-            }
-        )
-        places.setdefault(attempt.pod, []).append((name, attempt, nonce))
-    for pod in sorted(dns_pods):
-        for protocol in ("UDP", "TCP"):
-            requests.setdefault(pod, []).append(
-                {
-                    "kind": "dns",
-                    "name": DNS_NAME,
-                    "protocol": protocol,
-                    "timeout": CONNECT_TIMEOUT,
-                }
-            )
-            places.setdefault(pod, []).append(((pod, protocol), None, protocol))
-    result = Round()
+    places: dict[str, list[_Place]] = {}
+    for number in range(count):
+        for name, attempt in attempts.items():
+            nonce = secrets.token_hex(16)
+            requests.setdefault(attempt.pod, []).append(_flow_probe(attempt, nonce, number))
+            places.setdefault(attempt.pod, []).append(_Place(number, name, attempt, nonce))
+        for pod in sorted(dns_pods):
+            for protocol in ("UDP", "TCP"):
+                requests.setdefault(pod, []).append(_dns_probe(protocol, number))
+                places.setdefault(pod, []).append(_Place(number, (pod, protocol), None, ""))
+    rounds = [Round() for _ in range(count)]
     for pod, reply in fleet.ask_all(requests).items():
         if isinstance(reply, str):
-            result.failed[pod] = reply
-        _read(result, places[pod], reply)
-    return result
+            for round_ in rounds:
+                round_.failed[pod] = reply
+        _read(rounds, places[pod], reply)
+    return rounds
 
 
-def _read(
-    result: Round,
-    places: list[tuple[Name, Attempt | None, str]],
-    reply: Mapping[str, Any] | str,
-) -> None:
-    for index, (name, attempt, nonce) in enumerate(places):
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a report belongs: the round, the attempt (None for a DNS look-up) and its nonce."""
+
+    round: int
+    name: Name
+    attempt: Attempt | None
+    nonce: str
+
+
+def _flow_probe(attempt: Attempt, nonce: str, number: int) -> dict[str, Any]:
+    where = {"host": attempt.host} if attempt.host else {"ip": attempt.ip}
+    return {
+        **where,
+        "kind": attempt.protocol.lower(),
+        "port": attempt.port,
+        "timeout": CONNECT_TIMEOUT,
+        "send": f"ZT1 {nonce}\n" if attempt.key is not None else attempt.send,
+        "until": "\n",
+        "wave": number,
+    }
+
+
+def _dns_probe(protocol: str, number: int) -> dict[str, Any]:
+    return {
+        "kind": "dns",
+        "name": DNS_NAME,
+        "protocol": protocol,
+        "timeout": CONNECT_TIMEOUT,
+        "wave": number,
+    }
+
+
+def _read(rounds: list[Round], places: list[_Place], reply: Mapping[str, Any] | str) -> None:
+    for index, place in enumerate(places):
+        round_, name, attempt = rounds[place.round], place.name, place.attempt
         if attempt is None:
             if isinstance(reply, str):
                 look_up = DnsObservation(seen=Seen.FAILED, detail=reply)
             else:
                 expected = str(reply.get("kubernetes", ""))
                 look_up = read_dns(reply["results"][index], expected=expected)
-            result.dns[(name[0], name[1])] = look_up
+            round_.dns[(name[0], name[1])] = look_up
         elif isinstance(reply, str):
-            result.flows[name] = Observation(seen=Seen.FAILED, detail=reply)
+            round_.flows[name] = Observation(seen=Seen.FAILED, detail=reply)
         else:
-            result.flows[name] = read_flow(reply["results"][index], key=attempt.key, nonce=nonce)
+            report = reply["results"][index]
+            if attempt.key is None:
+                round_.flows[name] = read_foreign(report)
+            else:
+                round_.flows[name] = read_flow(report, key=attempt.key, nonce=place.nonce)

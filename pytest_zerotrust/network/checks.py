@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pytest_zerotrust.core.intent import Flow, Intent
+from pytest_zerotrust.core.intent import Flow, Intent, Outside
 from pytest_zerotrust.core.reachability import Expected
 
 
@@ -15,6 +15,7 @@ class Via(enum.Enum):
 
     POD_IP = "pod-ip"
     SERVICE_IP = "service-ip"
+    DNS_NAME = "dns-name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +52,73 @@ class DnsCheck:
         return f"{self.control}-{self.workload}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SidePortsCheck:
+    """The ports of a target beside its declared ones, from one source."""
+
+    source: str
+    target: str
+
+    control = "ZT-NET-010"
+
+    @property
+    def id(self) -> str:
+        """The stable id of the check, also its test id."""
+        return f"{self.control}-{self.subject}"
+
+    @property
+    def subject(self) -> str:
+        """The pair in words that fit into a test id."""
+        return f"{self.source}->{self.target}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewbornCheck:
+    """What a new pod of a workload can reach in its first seconds that it must not.
+
+    ``flows`` are those that nothing allows.
+    """
+
+    workload: str
+    flows: tuple[Flow, ...]
+
+    control = "ZT-NET-011"
+
+    @property
+    def id(self) -> str:
+        """The stable id of the check, also its test id."""
+        return f"{self.control}-{self.workload}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressCheck:
+    """One workload, one destination that is no pod, and what the intent says about it."""
+
+    control: str
+    workload: str
+    outside: Outside
+    expected: Expected
+
+    @property
+    def id(self) -> str:
+        """The stable id of the check, also its test id."""
+        return f"{self.control}-{self.subject}"
+
+    @property
+    def subject(self) -> str:
+        """The way out in words that fit into a test id."""
+        return f"{self.workload}->{self.outside.name}"
+
+
 @dataclass(frozen=True, slots=True)
 class CanaryCheck:
     """Whether policies are enforced at all, between the nodes that the run uses."""
 
     control = "ZT-NET-000"
     id = "ZT-NET-000-canaries"
+
+
+Check = FlowCheck | DnsCheck | CanaryCheck | SidePortsCheck | NewbornCheck | EgressCheck
 
 
 def flow_check(intent: Intent, flow: Flow, via: Via) -> FlowCheck:
@@ -71,7 +133,8 @@ def denied_checks(intent: Intent, *, across: bool) -> Iterator[FlowCheck]:
     """Checks of all flows that nothing allows: between namespaces, or within one."""
     for flow in intent.denied_flows():
         if intent.crosses_namespaces(flow) is across:
-            for via in Via:
+            # A name leads to the Service IP, so for a denial it is no way of its own.
+            for via in (Via.POD_IP, Via.SERVICE_IP):
                 yield flow_check(intent, flow, via)
 
 
@@ -86,3 +149,49 @@ def dns_checks(intent: Intent) -> Iterator[DnsCheck]:
     """One check of name resolution for each workload."""
     for key in intent.workloads:
         yield DnsCheck(workload=key)
+
+
+def side_port_checks(intent: Intent) -> Iterator[SidePortsCheck]:
+    """One check for each pair of workloads of which the target declares a port."""
+    for source in intent.workloads:
+        for target, workload in intent.workloads.items():
+            if source != target and workload.side_ports:
+                yield SidePortsCheck(source=source, target=target)
+
+
+def denied_egress_checks(intent: Intent) -> Iterator[EgressCheck]:
+    """One check for each workload and each declared destination that nothing allows it."""
+    for workload, outside in intent.denied_egress():
+        yield EgressCheck(
+            control="ZT-NET-006",
+            workload=workload.key,
+            outside=outside,
+            expected=Expected.DENIED,
+        )
+
+
+def allowed_egress_checks(intent: Intent) -> Iterator[EgressCheck]:
+    """One check for each flow to a destination outside that the intent allows."""
+    for workload, outside in intent.allowed_egress():
+        yield EgressCheck(
+            control="ZT-NET-007",
+            workload=workload.key,
+            outside=outside,
+            expected=Expected.ALLOWED,
+        )
+
+
+def newborn_checks(intent: Intent) -> Iterator[NewbornCheck]:
+    """One check for each namespace, with its first workload that has something to be denied."""
+    chosen: dict[str, str] = {}
+    flows: dict[str, list[Flow]] = {}
+    for flow in intent.denied_flows():
+        namespace = intent.workloads[flow.source].namespace
+        if chosen.setdefault(namespace, flow.source) == flow.source and _is_tcp(flow):
+            flows.setdefault(flow.source, []).append(flow)
+    for workload, denied in flows.items():
+        yield NewbornCheck(workload=workload, flows=tuple(denied))
+
+
+def _is_tcp(flow: Flow) -> bool:
+    return flow.port.protocol == "TCP"

@@ -37,7 +37,7 @@ def with_workloads(engine: NetworkEngine, ends: Iterable[Workload], check: FlowC
         if workload.key not in workloads:
             workloads[workload.key] = workload
             live[workload.key] = _look_up(engine, workload)
-    single = NetworkEngine(engine.fleet, workloads, live)
+    single = NetworkEngine(engine.fleet, workloads, live, engine.read_policies)
     return Judge(single, single.snapshot(check, ())).flow(check)
 
 

@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
 from pytest_zerotrust.cluster.discovery import LiveWorkload
-from pytest_zerotrust.core.intent import Port, Workload
-from pytest_zerotrust.core.reachability import Expected
+from pytest_zerotrust.core.intent import Workload
 from pytest_zerotrust.errors import ZeroTrustError
 from pytest_zerotrust.fleet import topology
 from pytest_zerotrust.fleet.fleet import Fleet, Member
-from pytest_zerotrust.fleet.plan import CANARY_PORT, PodSpec
-from pytest_zerotrust.network.batch import Attempt, Name, Round, run_round
-from pytest_zerotrust.network.checks import CanaryCheck, DnsCheck, FlowCheck, Via
-from pytest_zerotrust.network.settle import HOLD, observe_until_settled
-
-Check = FlowCheck | DnsCheck | CanaryCheck
-AddAttempt = Callable[[Name, PodSpec, PodSpec, Port, str, bool], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """What one batch saw: the pods before and after it, the rounds, and the addresses used."""
-
-    members: Mapping[str, Member]
-    twins: Mapping[str, PodSpec]
-    lost: Mapping[str, str]
-    rounds: tuple[Round, ...]
-    attempts: Mapping[Name, Attempt]
-    services: Mapping[str, tuple[str, str]]
-    covered: frozenset[str]
-
-    @property
-    def held(self) -> tuple[Round, ...]:
-        """The last rounds, on which verdicts rest."""
-        return self.rounds[-HOLD:]
+from pytest_zerotrust.fleet.plan import PodSpec
+from pytest_zerotrust.network import newborn
+from pytest_zerotrust.network.attempts import AttemptList
+from pytest_zerotrust.network.batch import Round, run_rounds
+from pytest_zerotrust.network.checks import (
+    Check,
+    DnsCheck,
+    EgressCheck,
+    FlowCheck,
+    NewbornCheck,
+    SidePortsCheck,
+    Via,
+)
+from pytest_zerotrust.network.declared import Declared, ReadPolicies, nothing_read
+from pytest_zerotrust.network.egress import add_egress
+from pytest_zerotrust.network.enforcement import seal_and_measure
+from pytest_zerotrust.network.settle import observe_until_settled
+from pytest_zerotrust.network.snapshot import Snapshot, make_index
 
 
 @dataclass(slots=True)
@@ -47,6 +39,7 @@ class NetworkEngine:
     fleet: Fleet
     workloads: Mapping[str, Workload]
     live: Mapping[str, LiveWorkload]
+    read_policies: ReadPolicies = nothing_read
     _snapshot: Snapshot | None = None
     _failed: dict[str, ZeroTrustError] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -75,10 +68,9 @@ class NetworkEngine:
 
     def _twins(self, checks: Iterable[Check]) -> dict[str, PodSpec]:
         checks = list(checks)
-        keys = {check.workload for check in checks if isinstance(check, DnsCheck)}
+        keys: set[str] = set()
         for check in checks:
-            if isinstance(check, FlowCheck):
-                keys |= {check.flow.source, check.flow.target}
+            keys |= _workloads_of(check)
         if not keys and checks:
             # The canaries alone are asked for: they go where the workloads are.
             keys = set(self.workloads)
@@ -89,7 +81,6 @@ class NetworkEngine:
 
     def _observe(self, checks: Iterable[Check]) -> Snapshot:
         checks = list(checks)
-        flows = [check for check in checks if isinstance(check, FlowCheck)]
         twins = self._twins(checks)
         members = self.fleet.members(twins.values())
         nodes = {m.state.node for m in members.values() if m.usable and m.state is not None}
@@ -97,122 +88,97 @@ class NetworkEngine:
         nodes |= {node for key in twins for node in self.live[key].nodes}
         own = self.fleet.own_namespace
         members |= self.fleet.members(topology.canaries(self.fleet.run, own, nodes))
-        services = self._services(flows, twins, members)
-        barrier = self._barrier(members, nodes)
-        attempts, expected = self._attempts(flows, twins, members, services, nodes, barrier)
+        newborns = self._newborns(checks, twins, members)
+        self.fleet.begin(born.spec for born in newborns.values())
+        enforcement = seal_and_measure(self.fleet, members, sorted(nodes))
+        services = self._services(checks, twins, members)
+        asked = AttemptList(fleet=self.fleet, members=members, twins=twins, services=services)
+        asked.add_flows(c for c in checks if isinstance(c, FlowCheck))
+        asked.add_side_ports(c for c in checks if isinstance(c, SidePortsCheck))
+        add_egress(asked, (c for c in checks if isinstance(c, EgressCheck)))
+        asked.add_listeners()
+        asked.add_canaries(sorted(nodes))
+        self._add_barrier(asked, members, sorted(nodes))
         dns_pods = frozenset(name for name, member in members.items() if member.usable)
-        rounds = observe_until_settled(lambda: run_round(self.fleet, attempts, dns_pods), expected)
+
+        def observe(count: int) -> list[Round]:
+            return run_rounds(self.fleet, asked.attempts, dns_pods, count)
+
+        places = sorted({spec.namespace for spec in twins.values()})
+        before = self.read_policies(places)
+        rounds = tuple(observe_until_settled(observe, asked.expected))
+        declared = Declared(before, self.read_policies(places))
+        births = self._births(newborns, members)
         return Snapshot(
             members=members,
             twins=twins,
             lost=self._lost(members),
-            rounds=tuple(rounds),
-            attempts=attempts,
+            rounds=rounds,
+            attempts=asked.attempts,
             services=services,
             covered=frozenset(check.id for check in checks),
+            index=make_index(rounds, asked.attempts, members),
+            enforcement=enforcement,
+            births=births,
+            declared=declared,
         )
+
+    def _newborns(
+        self,
+        checks: Iterable[Check],
+        twins: Mapping[str, PodSpec],
+        members: Mapping[str, Member],
+    ) -> dict[str, newborn.Newborn]:
+        """A newborn for each workload that is asked for, told what it must not reach."""
+        found = {}
+        for check in checks:
+            if isinstance(check, NewbornCheck):
+                key = check.workload
+                targets = newborn.plan(self.fleet, check, twins, members)
+                birth = tuple(target.probe for target in targets)
+                spec = topology.newborn(self.fleet.run, self.workloads[key], self.live[key], birth)
+                found[key] = newborn.Newborn(spec=spec, targets=targets)
+        return found
+
+    def _births(
+        self, newborns: Mapping[str, newborn.Newborn], members: dict[str, Member]
+    ) -> dict[str, newborn.Birth]:
+        born = self.fleet.members(born.spec for born in newborns.values())
+        members |= born
+        return newborn.ask(self.fleet, newborns, born)
 
     def _services(
         self,
-        flows: Iterable[FlowCheck],
+        checks: Iterable[Check],
         twins: Mapping[str, PodSpec],
         members: Mapping[str, Member],
     ) -> dict[str, tuple[str, str]]:
-        targets = sorted({c.flow.target for c in flows if c.via is Via.SERVICE_IP})
+        targets = {
+            check.flow.target
+            for check in checks
+            if isinstance(check, FlowCheck) and check.via is not Via.POD_IP
+        }
         return {
             key: self.fleet.service_ip(twins[key])
-            for key in targets
+            for key in sorted(targets)
             if members[twins[key].name].usable
         }
 
-    def _barrier(self, members: Mapping[str, Member], nodes: Iterable[str]) -> str:
-        """The IP of a Service that was made after all others.
+    def _add_barrier(
+        self, asked: AttemptList, members: Mapping[str, Member], nodes: Sequence[str]
+    ) -> None:
+        """Ask a Service that is made after all others.
 
         A node's service proxy takes changes in their order, so a node on which the barrier works
         has taken in the Services before it.
         """
-        for node in sorted(nodes):
+        for node in nodes:
             spec = topology.canary(self.fleet.run, self.fleet.own_namespace, node)
             if members[spec.name].usable:
-                return self.fleet.service_ip(spec)[0]
-        return ""
-
-    def _attempts(
-        self,
-        flows: Iterable[FlowCheck],
-        twins: Mapping[str, PodSpec],
-        members: Mapping[str, Member],
-        services: Mapping[str, tuple[str, str]],
-        nodes: Iterable[str],
-        barrier: str,
-    ) -> tuple[dict[Name, Attempt], dict[Name, bool]]:
-        attempts: dict[Name, Attempt] = {}
-        expected: dict[Name, bool] = {}
-
-        def add(
-            name: Name, source: PodSpec, target: PodSpec, port: Port, ip: str, open_: bool
-        ) -> None:
-            attempts[name] = Attempt(
-                pod=source.name,
-                ip=ip,
-                port=port.number,
-                protocol=port.protocol,
-                key=self.fleet.key_of(target),
-            )
-            expected[name] = open_
-
-        for check in flows:
-            source, target = twins[check.flow.source], twins[check.flow.target]
-            ends = members[source.name], members[target.name]
-            if not all(member.usable for member in ends):
-                continue
-            ip = ends[1].state.ip if ends[1].state is not None else ""
-            if check.via is Via.SERVICE_IP:
-                ip = services[check.flow.target][0]
-            if ip:
-                open_ = check.expected is Expected.ALLOWED
-                add(("flow", check.id), source, target, check.flow.port, ip, open_)
-        for spec in twins.values():
-            state = members[spec.name].state
-            if members[spec.name].usable and state is not None:
-                for port in spec.ports:
-                    add(("self", spec.name, str(port)), spec, spec, port, state.ip, True)
-        self._canary_attempts(add, members, sorted(nodes), barrier)
-        return attempts, expected
-
-    def _canary_attempts(
-        self, add: AddAttempt, members: Mapping[str, Member], nodes: list[str], barrier: str
-    ) -> None:
-        run, own = self.fleet.run, self.fleet.own_namespace
-        for here in nodes:
-            source = topology.canary(run, own, here)
-            if not members[source.name].usable:
-                continue
-            neighbour = topology.sealed(run, own, here)
-            for there in nodes:
-                for word, target, open_ in (
-                    ("canary", topology.canary(run, own, there), True),
-                    ("sealed", topology.sealed(run, own, there), False),
-                ):
-                    state = members[target.name].state
-                    # A connection of a pod to itself never leaves it; within a node the sealed
-                    # canary is the caller, which is closed for those who come to it only.
-                    caller = neighbour if source == target else source
-                    ready = members[target.name].usable and members[caller.name].usable
-                    if ready and state is not None:
-                        add((word, here, there), caller, target, CANARY_PORT, state.ip, open_)
-            if barrier:
-                first = next(
-                    topology.canary(run, own, node)
-                    for node in nodes
-                    if members[topology.canary(run, own, node).name].usable
-                )
-                add(("barrier", here), source, first, CANARY_PORT, barrier, True)
-        for node in nodes:
-            spec = topology.sealed(run, own, node)
-            state = members[spec.name].state
-            if members[spec.name].usable and state is not None:
-                add(("self", spec.name, str(CANARY_PORT)), spec, spec, CANARY_PORT, state.ip, True)
+                ip = self.fleet.service_ip(spec)[0]
+                if ip:
+                    asked.add_barrier(nodes, spec, ip)
+                return
 
     def _lost(self, members: Mapping[str, Member]) -> dict[str, str]:
         """Pods that are no longer what they were when the batch began, and what became of them."""
@@ -233,3 +199,14 @@ class NetworkEngine:
             elif before is not None and before.answers_kubelet and not after.answers_kubelet:
                 lost[name] = f"probe pod {member.spec.where} no longer answers the kubelet"
         return lost
+
+
+def _workloads_of(check: Check) -> set[str]:
+    """The workloads of which a check needs a twin."""
+    if isinstance(check, FlowCheck):
+        return {check.flow.source, check.flow.target}
+    if isinstance(check, SidePortsCheck):
+        return {check.source, check.target}
+    if isinstance(check, NewbornCheck):
+        return {check.workload, *(flow.target for flow in check.flows)}
+    return {check.workload} if isinstance(check, (DnsCheck, EgressCheck)) else set()

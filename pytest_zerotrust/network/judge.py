@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from pytest_zerotrust.core.controls import CONTROLS
-from pytest_zerotrust.core.observation import DnsObservation, Observation, Seen
+from pytest_zerotrust.core.egress import EgressFacts, judge_egress
+from pytest_zerotrust.core.explanation import Explanation, explain
+from pytest_zerotrust.core.intent import Port
+from pytest_zerotrust.core.newborn import NewbornFacts, TargetFacts, judge_newborn
+from pytest_zerotrust.core.observation import Seen
 from pytest_zerotrust.core.reachability import (
     DnsFacts,
+    Expected,
     FlowFacts,
     Liveness,
+    combine,
     judge_dns,
     judge_flow,
 )
 from pytest_zerotrust.core.verdict import Result, Verdict
-from pytest_zerotrust.fleet.plan import CANARY_PORT, PodSpec
-from pytest_zerotrust.network.batch import DNS_NAME, Name
-from pytest_zerotrust.network.checks import CanaryCheck, DnsCheck, FlowCheck, Via
-from pytest_zerotrust.network.engine import NetworkEngine, Snapshot
+from pytest_zerotrust.fleet.plan import PodSpec
+from pytest_zerotrust.network.batch import DNS_NAME
+from pytest_zerotrust.network.checks import (
+    Check,
+    DnsCheck,
+    EgressCheck,
+    FlowCheck,
+    NewbornCheck,
+    SidePortsCheck,
+    Via,
+)
+from pytest_zerotrust.network.egress import facts_of
+from pytest_zerotrust.network.engine import NetworkEngine
+from pytest_zerotrust.network.judge_canaries import judge_canaries
+from pytest_zerotrust.network.newborn import Birth
+from pytest_zerotrust.network.snapshot import Snapshot
 
 
 class Judge:
@@ -24,6 +42,20 @@ class Judge:
     def __init__(self, engine: NetworkEngine, snapshot: Snapshot) -> None:
         self._engine = engine
         self._snapshot = snapshot
+
+    def of(self, check: Check) -> Result:
+        """The verdict on a check of any kind."""
+        if isinstance(check, FlowCheck):
+            return self.flow(check)
+        if isinstance(check, DnsCheck):
+            return self.dns(check)
+        if isinstance(check, SidePortsCheck):
+            return self.side_ports(check)
+        if isinstance(check, NewbornCheck):
+            return self.newborn(check)
+        if isinstance(check, EgressCheck):
+            return self.egress(check)
+        return judge_canaries(self._snapshot, self._engine.fleet.own_namespace, self.unusable)
 
     # -- flows
 
@@ -34,8 +66,8 @@ class Judge:
         workloads = self._engine.workloads
         names = workloads[check.flow.source].name, workloads[check.flow.target].name
         goal = f"{names[1]}:{check.flow.port} by {_VIA[check.via]}"
-        problem = self._unusable(source) or self._unusable(target)
-        if not problem and check.via is Via.SERVICE_IP:
+        problem = self.unusable(source) or self.unusable(target)
+        if not problem and check.via is not Via.POD_IP:
             problem = self._snapshot.services.get(check.flow.target, ("", ""))[1]
         if problem:
             return Result(
@@ -47,17 +79,17 @@ class Judge:
             )
         name = ("flow", check.id)
         attempt = self._snapshot.attempts.get(name)
-        return judge_flow(
+        result = judge_flow(
             FlowFacts(
                 control=check.control,
                 subject=check.subject,
                 source=names[0],
                 target=goal,
                 expected=check.expected,
-                held=self._held(name),
+                held=self._snapshot.observations(name),
                 rounds=len(self._snapshot.rounds),
                 source_lives=self.source_lives(source),
-                target_lives=self._target_lives(target, check),
+                target_lives=self._target_lives(target, check.flow.port),
                 path_lives=self._path_lives(source, target),
                 service_lives=self._service_lives(check, source),
                 objects=(f"Pod {source.where}", f"Pod {target.where}"),
@@ -65,15 +97,116 @@ class Judge:
                 reproduce=_by_hand(source, attempt.ip, attempt.port) if attempt else "",
             )
         )
+        return explain(result, check.expected, self._declared(source, target, check.flow.port))
 
-    def _held(self, name: Name) -> tuple[Observation, ...]:
-        return tuple(r.flows[name] for r in self._snapshot.held if name in r.flows)
+    def _declared(self, source: PodSpec, target: PodSpec, port: Port) -> Explanation:
+        members = self._snapshot.members
+        return self._snapshot.declared.explain(members[source.name], members[target.name], port)
 
-    def _open(self, name: Name) -> bool:
-        held = self._held(name)
-        return bool(held) and all(o.seen is Seen.OPEN for o in held)
+    def side_ports(self, check: SidePortsCheck) -> Result:
+        """The verdict on the ports of a target beside its declared ones, from one source."""
+        source, target = self._snapshot.twins[check.source], self._snapshot.twins[check.target]
+        workloads = self._engine.workloads
+        names = workloads[check.source].name, workloads[check.target].name
+        problem = self.unusable(source) or self.unusable(target)
+        if problem:
+            return self._not_tested(check, f"{names[0]} -> {names[1]}", problem)
+        parts = []
+        for port in target.side_ports:
+            name = ("flow", check.id, str(port))
+            attempt = self._snapshot.attempts.get(name)
+            facts = FlowFacts(
+                control=check.control,
+                subject=str(port),
+                source=names[0],
+                target=f"{names[1]}:{port}, a port that nothing allows,",
+                expected=Expected.DENIED,
+                held=self._snapshot.observations(name),
+                rounds=len(self._snapshot.rounds),
+                source_lives=self.source_lives(source),
+                target_lives=self._target_lives(target, port),
+                path_lives=self._path_lives(source, target),
+                objects=(f"Pod {source.where}", f"Pod {target.where}"),
+                remedy=_remedy(check.control),
+                reproduce=_by_hand(source, attempt.ip, attempt.port) if attempt else "",
+            )
+            declared = self._declared(source, target, port)
+            parts.append(explain(judge_flow(facts), Expected.DENIED, declared))
+        ports = ", ".join(map(str, target.side_ports))
+        headline = f"{check.control} {names[0]} -> {names[1]} other ports denied ({ports})"
+        return combine(check.control, check.subject, headline, parts)
 
-    def _unusable(self, spec: PodSpec) -> str:
+    def egress(self, check: EgressCheck) -> Result:
+        """The verdict on one way out of a workload."""
+        source = self._snapshot.twins[check.workload]
+        name = self._engine.workloads[check.workload].name
+        problem = self.unusable(source)
+        if problem:
+            return self._not_tested(check, f"{name} -> {check.outside.name}", problem)
+        facts = facts_of(self._snapshot, check, source)
+        ip = facts[0].address.partition(":")[0] if facts else ""
+        return judge_egress(
+            EgressFacts(
+                control=check.control,
+                subject=check.subject,
+                source=name,
+                target=check.outside.name,
+                expected=check.expected,
+                addresses=facts,
+                source_lives=self.source_lives(source),
+                objects=(f"Pod {source.where}",),
+                remedy=_remedy(check.control),
+                reproduce=_by_hand(source, ip, check.outside.port.number),
+            )
+        )
+
+    def newborn(self, check: NewbornCheck) -> Result:
+        """The verdict on the first seconds of a new pod of a workload."""
+        birth = self._snapshot.births[check.workload]
+        name = self._engine.workloads[check.workload].name
+        problem = birth.problem or self.unusable(birth.spec)
+        if problem:
+            return self._not_tested(check, f"a new pod of {name}", problem)
+        targets = []
+        for flow in check.flows:
+            twin = self._snapshot.twins[flow.target]
+            lives = self._target_lives(twin, flow.port), self._path_lives(birth.spec, twin)
+            goal = f"{self._engine.workloads[flow.target].name}:{flow.port}"
+            targets.append(TargetFacts(name=goal, trail=birth.trails.get(flow), controls=lives))
+        return judge_newborn(
+            NewbornFacts(
+                control=check.control,
+                subject=check.workload,
+                source=name,
+                targets=tuple(targets),
+                source_lives=self._newborn_lives(birth),
+                objects=(f"Pod {birth.spec.where}",),
+                remedy=_remedy(check.control),
+            )
+        )
+
+    def _newborn_lives(self, birth: Birth) -> Liveness:
+        for protocol, look_up in zip(("UDP", "TCP"), birth.dns, strict=False):
+            if look_up.seen is Seen.OPEN:
+                return Liveness(True, f"its DNS look-up over {protocol} was answered")
+        if self._answers_kubelet(birth.spec):
+            return Liveness(True, "it answers the kubelet over its own network interface")
+        return Liveness(False, f"nothing shows that {birth.spec.where} is on the network")
+
+    def _not_tested(
+        self, check: SidePortsCheck | NewbornCheck | EgressCheck, what: str, why: str
+    ) -> Result:
+        subject = check.workload if isinstance(check, NewbornCheck) else check.subject
+        return Result(
+            control=check.control,
+            subject=subject,
+            verdict=Verdict.INCONCLUSIVE,
+            reason="probe-not-available",
+            headline=f"{check.control} {what} not tested: {why}",
+        )
+
+    def unusable(self, spec: PodSpec) -> str:
+        """Why a probe pod cannot be relied on; empty if it can."""
         member = self._snapshot.members.get(spec.name)
         if member is None:
             return f"probe pod {spec.where} was never made"
@@ -87,15 +220,14 @@ class Judge:
 
     def source_lives(self, spec: PodSpec) -> Liveness:
         """Whether a pod is known to live on the network, and by what."""
-        problem = self._unusable(spec)
+        problem = self.unusable(spec)
         if problem:
             return Liveness(False, problem)
         for protocol in ("UDP", "TCP"):
             if self._dns_open(spec, protocol):
                 return Liveness(True, f"its DNS look-up over {protocol} was answered")
-        for name, attempt in self._snapshot.attempts.items():
-            if attempt.pod == spec.name and name[0] == "flow" and self._open(name):
-                return Liveness(True, "another flow of it was answered")
+        if spec.name in self._snapshot.index.by_source:
+            return Liveness(True, "another flow of it was answered")
         if self._answers_kubelet(spec):
             return Liveness(True, "it answers the kubelet over its own network interface")
         return Liveness(False, f"nothing shows that {spec.where} is on the network")
@@ -104,14 +236,12 @@ class Judge:
         state = self._snapshot.members[spec.name].state
         return spec.listens and state is not None and state.answers_kubelet
 
-    def _target_lives(self, spec: PodSpec, check: FlowCheck) -> Liveness:
-        problem = self._unusable(spec)
+    def _target_lives(self, spec: PodSpec, port: Port) -> Liveness:
+        problem = self.unusable(spec)
         if problem:
             return Liveness(False, problem)
-        if not self._open(("self", spec.name, str(check.flow.port))):
-            return Liveness(
-                False, f"the listener of {spec.where} on {check.flow.port} does not answer itself"
-            )
+        if not self._snapshot.is_open(("self", spec.name, str(port))):
+            return Liveness(False, f"the listener of {spec.where} on {port} does not answer itself")
         reached = self._reached_by_somebody(spec)
         if reached:
             return Liveness(True, f"its listener answers itself, and {reached} reached it")
@@ -120,57 +250,41 @@ class Judge:
         return Liveness(False, f"nobody, not even the kubelet, reaches {spec.where}")
 
     def _reached_by_somebody(self, spec: PodSpec) -> str:
-        key = self._engine.fleet.key_of(spec)
-        for name, attempt in self._snapshot.attempts.items():
-            if attempt.key == key and attempt.pod != spec.name and self._open(name):
-                return self._snapshot.members[attempt.pod].spec.subject
-        return ""
-
-    def _node(self, spec: PodSpec) -> str:
-        state = self._snapshot.members[spec.name].state
-        return state.node if state is not None else ""
+        pod = self._snapshot.index.by_key.get(self._engine.fleet.key_of(spec))
+        return self._snapshot.members[pod].spec.subject if pod is not None else ""
 
     def _path_lives(self, source: PodSpec, target: PodSpec) -> Liveness:
-        here, there = self._node(source), self._node(target)
-        if self._open(("canary", here, there)):
+        here, there = self._snapshot.node(source.name), self._snapshot.node(target.name)
+        if self._snapshot.is_open(("canary", here, there)):
             return Liveness(True, f"the canary on {here} reaches the canary on {there}")
         return Liveness(False, f"the canary on {here} does not reach the canary on {there}")
 
     def _service_lives(self, check: FlowCheck, source: PodSpec) -> Liveness | None:
-        if check.via is not Via.SERVICE_IP:
+        if check.via is Via.POD_IP:
             return None
         ip = self._snapshot.services.get(check.flow.target, ("", ""))[0]
-        here = self._node(source)
-        for name, attempt in self._snapshot.attempts.items():
-            who = self._snapshot.members[attempt.pod].spec
-            same = attempt.ip == ip and attempt.port == check.flow.port.number
-            # Every node has a service proxy of its own, so only callers on this node count.
-            if same and self._node(who) == here and self._open(name):
-                return Liveness(True, f"{who.subject} reached the target through it on {here}")
-        seen = {observation.seen for observation in self._held(("flow", check.id))}
+        here = self._snapshot.node(source.name)
+        # Every node has a service proxy of its own, so only callers on this node count.
+        caller = self._snapshot.index.by_address.get((ip, check.flow.port.number, here))
+        if caller is not None:
+            who = self._snapshot.members[caller].spec.subject
+            return Liveness(True, f"{who} reached the target through it on {here}")
+        seen = {observation.seen for observation in self._snapshot.observations(("flow", check.id))}
         if seen & {Seen.REFUSED, Seen.UNREACHABLE}:
             return Liveness(False, "nobody reached the target through this Service")
-        if self._open(("barrier", here)):
+        if self._snapshot.is_open(("barrier", here)):
             return Liveness(True, f"a Service that was made later works on {here}")
         return Liveness(False, f"no Service of ours is known to work on {here}")
 
     # -- DNS
 
-    def _dns(self, spec: PodSpec, protocol: str) -> DnsObservation:
-        for round_ in reversed(self._snapshot.held):
-            observation = round_.dns.get((spec.name, protocol))
-            if observation is not None and observation.seen is not Seen.OPEN:
-                return observation
-        last = self._snapshot.held[-1].dns.get((spec.name, protocol))
-        return last or DnsObservation(seen=Seen.FAILED, detail="not observed")
-
     def _dns_open(self, spec: PodSpec, protocol: str) -> bool:
-        return self._dns(spec, protocol).seen is Seen.OPEN
+        return self._snapshot.dns(spec.name, protocol).seen is Seen.OPEN
 
     def dns(self, check: DnsCheck) -> Result:
         """The verdict on one workload's name resolution."""
         spec = self._snapshot.twins[check.workload]
-        problem = self._unusable(spec)
+        problem = self.unusable(spec)
         name = self._engine.workloads[check.workload].name
         if problem:
             return Result(
@@ -186,8 +300,8 @@ class Judge:
                 subject=check.workload,
                 source=name,
                 name=DNS_NAME,
-                udp=self._dns(spec, "UDP"),
-                tcp=self._dns(spec, "TCP"),
+                udp=self._snapshot.dns(spec.name, "UDP"),
+                tcp=self._snapshot.dns(spec.name, "TCP"),
                 source_lives=self.source_lives(spec),
                 dns_lives=self._dns_lives(),
                 remedy=CONTROLS[check.control].remedy,
@@ -202,53 +316,12 @@ class Judge:
                 return Liveness(True, f"{member.spec.subject} resolves names over UDP and TCP")
         return Liveness(False, "no probe pod at all can resolve names, so the DNS may be down")
 
-    # -- enforcement
 
-    def canaries(self, check: CanaryCheck) -> Result:
-        """The verdict on enforcement: open canaries are reached, sealed ones are not."""
-        broken, leaks, observed = [], [], []
-        for name in self._snapshot.attempts:
-            if name[0] not in ("canary", "sealed"):
-                continue
-            word, here, there = name
-            held = self._held(name)
-            observed.append(f"{here} -> {word} {there}: {', '.join(map(str, held))}")
-            if word == "canary" and not self._open(name):
-                broken.append(f"the open canary on {there} is not reached from {here}")
-            elif word == "sealed" and any(o.seen is Seen.OPEN for o in held):
-                leaks.append(f"{here} -> {there}")
-            elif word == "sealed" and not all(o.seen in _REFUSED for o in held):
-                broken.append(f"the sealed canary on {there} gives no clear answer to {here}")
-        for member in self._snapshot.members.values():
-            if member.spec.namespace == self._engine.fleet.own_namespace:
-                problem = self._unusable(member.spec)
-                alone = ("self", member.spec.name, str(CANARY_PORT))
-                if not problem and alone in self._snapshot.attempts and not self._open(alone):
-                    problem = f"the listener of {member.spec.where} does not answer itself"
-                if problem:
-                    broken.append(problem)
-        if leaks:
-            verdict, reason = Verdict.VIOLATED, ""
-            what = f"a sealed canary was REACHED ({', '.join(leaks)}), expected DENIED"
-        elif broken or not observed:
-            verdict, reason = Verdict.INCONCLUSIVE, "canary-not-alive"
-            what = f"not shown: {broken[0] if broken else 'no canary could be placed'}"
-        else:
-            verdict, reason = Verdict.HOLDS, ""
-            what = "open canaries are reached, sealed ones are not"
-        return Result(
-            control=check.control,
-            subject="canaries",
-            verdict=verdict,
-            reason=reason,
-            headline=f"{check.control} enforcement of NetworkPolicy: {what}",
-            observed=tuple(observed),
-            remedy=CONTROLS[check.control].remedy if verdict is Verdict.VIOLATED else "",
-        )
-
-
-_VIA = {Via.POD_IP: "pod IP", Via.SERVICE_IP: "Service IP"}
-_REFUSED = (Seen.DROPPED, Seen.REFUSED, Seen.UNREACHABLE)
+_VIA = {
+    Via.POD_IP: "pod IP",
+    Via.SERVICE_IP: "Service IP",
+    Via.DNS_NAME: "the DNS name of a Service",
+}
 
 
 def _remedy(control_id: str) -> str:

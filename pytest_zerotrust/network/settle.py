@@ -5,7 +5,7 @@ must have had time to settle. A fixed sleep would be too short on one cluster, t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from pytest_zerotrust.core.observation import Seen
 from pytest_zerotrust.network.batch import Name, Round
@@ -21,19 +21,19 @@ LIMIT = 30.0
 
 
 def observe_until_settled(
-    one_round: Callable[[], Round],
+    observe: Callable[[int], Sequence[Round]],
     expected: Mapping[Name, bool],
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Round]:
     """Return all rounds, the last ``HOLD`` of them settled if that was possible.
 
-    ``expected`` tells for each attempt whether it should come to be open.
+    ``observe`` makes as many rounds as it is asked for. ``expected`` tells for each attempt
+    whether it should come to be open.
     """
     started = clock()
-    rounds = [one_round()]
+    rounds = list(observe(HOLD))
     while True:
-        rounds.append(one_round())
         last = rounds[-HOLD:]
         stable = all(_same(last, name) for name in expected) and _same_dns(last)
         matches = all(_as_expected(_seen(last[-1], n), open_) for n, open_ in expected.items())
@@ -43,6 +43,7 @@ def observe_until_settled(
             return rounds
         if elapsed >= LIMIT:
             return rounds
+        rounds += observe(1)
 
 
 def _as_expected(seen: Seen, open_: bool) -> bool:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from pytest_zerotrust.core.cleanup import CleanupReport
+from pytest_zerotrust.core.intent import Waiver
 from pytest_zerotrust.core.maturity import LevelStatus, assess, reached
 from pytest_zerotrust.core.verdict import Verdict
+from pytest_zerotrust.core.waiving import WaiverState, states
 
 _CONTROL_ID = re.compile(r"ZT-[A-Z]{3}-\d{3}")
 
 
 class Collector:
     """A plugin of the controller. ``results`` are results as data, in the order they came;
-    ``used`` tells whether any test used a fixture of ours, skipped ones included."""
+    ``used`` tells whether any test used a fixture of ours, skipped ones included, and ``crashed``
+    whether a worker of pytest-xdist died."""
 
     def __init__(self) -> None:
         self.results: list[dict[str, Any]] = []
@@ -25,6 +29,7 @@ class Collector:
         self.other_failures: list[str] = []
         self.cleanup: CleanupReport | None = None
         self.used = False
+        self.crashed = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the results out of a report, and note failures that carry none."""
@@ -39,6 +44,7 @@ class Collector:
             return
         # A worker that died says nothing about the cluster.
         crashed = str(report.when) == "???"
+        self.crashed = self.crashed or crashed
         broken_off = bool(data.get("inconclusive")) or crashed
         (self.inconclusive_tests if broken_off else self.other_failures).append(report.nodeid)
         # The report of a crashed worker carries nothing but the id of the test it died in.
@@ -47,9 +53,26 @@ class Collector:
         if control:
             self.inconclusive_controls.append(control)
 
+    @property
+    def failed(self) -> bool:
+        """True if anything did not end well: a violation, no conclusion, any other failure."""
+        return bool(
+            self.other_failures
+            or self.inconclusive_tests
+            or self.count(Verdict.VIOLATED)
+            or self.count(Verdict.INCONCLUSIVE)
+        )
+
     def count(self, verdict: Verdict) -> int:
         """How many checks ended with this verdict."""
         return sum(result["verdict"] == verdict.value for result in self.results)
+
+    def states_of(self, waivers: Mapping[Waiver, frozenset[str]]) -> dict[Waiver, WaiverState]:
+        """What became of waivers, each of which is for checks of these ids."""
+        return states(
+            waivers,
+            ((f"{r['control']}-{r['subject']}", Verdict(r["verdict"])) for r in self.results),
+        )
 
     @property
     def levels(self) -> tuple[LevelStatus, ...]:

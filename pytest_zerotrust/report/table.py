@@ -12,6 +12,7 @@ _COLUMNS = (
     Verdict.VIOLATED,
     Verdict.INCONCLUSIVE,
     Verdict.NOT_APPLICABLE,
+    Verdict.WAIVED,
 )
 _COLOURS = {"holds": "green", "violated": "red", "inconclusive": "yellow", "incomplete": "yellow"}
 _HINT = (
@@ -33,13 +34,17 @@ def show(reporter: Any, collector: Collector, *, demanded: int | None) -> None:
             reporter.write_line(f"left behind: {text}", red=True)
         for command in cleanup.commands:
             reporter.write_line(f"delete with: {command}")
+    for line in cleanup.kept if cleanup is not None else ():
+        reporter.write_line(line)
 
 
 def _rows(reporter: Any, collector: Collector, demanded: int | None) -> None:
-    titles = "".join(f"{verdict.value:>16}" for verdict in _COLUMNS)
+    # Most runs have no waivers, and the line is long enough without them.
+    shown = [v for v in _COLUMNS if v is not Verdict.WAIVED or collector.count(v)]
+    titles = "".join(f"{verdict.value:>16}" for verdict in shown)
     reporter.write_line(f"{'level':<47}{titles}   status")
     for status in collector.levels:
-        counts = "".join(f"{status.counts.get(verdict, 0):>16}" for verdict in _COLUMNS)
+        counts = "".join(f"{status.counts.get(verdict, 0):>16}" for verdict in shown)
         name = f"{status.level}  {status.title}"
         reporter.write(f"{name:<47}{counts}   ")
         colour = _COLOURS.get(status.word)
@@ -48,6 +53,9 @@ def _rows(reporter: Any, collector: Collector, demanded: int | None) -> None:
             reporter.write_line(f"   not shown to hold: {', '.join(status.missing)}")
     level = collector.level_reached
     text = f"level {level} holds" if level else "no level holds (level 0)"
+    waived = sum(status.waived for status in collector.levels if status.level <= level)
+    if waived:
+        text += f" with {waived} waived check{'s' if waived > 1 else ''}"
     if demanded is not None:
         text += f"; level {demanded} was demanded"
     good = level >= demanded if demanded is not None else level > 0

@@ -39,7 +39,7 @@ def test_a_part_of_an_intent_stands_in_the_shipped_file(snippet: Snippet):
 
 def test_what_the_tutorial_says_about_the_shipped_intent_is_so():
     intent = load_intent(ROOT / "zerotrust.yaml")
-    assert len(intent.workloads) == 8
+    assert len(intent.workloads) == 10
     assert len(intent.flows) == 4
 
 

@@ -20,6 +20,7 @@ _PATH = re.compile(
     r"^/(?:api/v1|apis/networking\.k8s\.io/v1)"
     r"/namespaces(?:/(?P<namespace>[^/]+)(?:/(?P<resource>[^/]+)(?:/(?P<name>[^/]+))?)?)?$"
 )
+_EVERYWHERE = re.compile(r"^/(?:api/v1|apis/[a-z0-9./]+/v\d)/([a-z]+)$")
 GATEKEEPER = 'admission webhook "validation.gatekeeper.sh" denied the request: '
 
 
@@ -68,6 +69,7 @@ class Cluster:
     denied: Callable[[Mapping[str, str]], bool] = lambda attributes: False
     nodes: tuple[str, ...] = ("node-1", "node-2")
     undeletable: bool = False
+    cluster_wide: bool = True
     webhook: Object = field(default_factory=lambda: dict(FAILS_CLOSED))
 
     def __post_init__(self) -> None:
@@ -151,6 +153,11 @@ class Cluster:
             if method == "PATCH":
                 return self._patch(path, body)
             match = _PATH.match(path)
+            everywhere = _EVERYWHERE.match(path)
+            if everywhere is not None and method == "GET":
+                if not self.cluster_wide:
+                    return _status(403, f"cannot list {everywhere[1]} at the cluster scope")
+                return 200, {"items": self._all(everywhere[1], query)}
             if match is None:
                 return _status(404, f"the server could not find {path}")
             namespace, resource, name = match.group("namespace", "resource", "name")
@@ -161,6 +168,13 @@ class Cluster:
             if name is not None:
                 return self._one(method, namespace, resource, name)
             return self._collection(method, namespace, resource, query, body)
+
+    def _all(self, resource: str, query: Mapping[str, str]) -> list[Object]:
+        kinds = [o for (_, kind), o in self.objects.items() if kind == resource]
+        found = [item for objects in kinds for item in objects.values()]
+        if resource == "namespaces":
+            found = list(self.namespaces.values())
+        return [item for item in found if selected(item, query.get("labelSelector", ""))]
 
     def _patch(self, path: str, body: Object) -> tuple[int, Object]:
         """A dry run of a change: of an admitted pod, or the apply of a new one."""
@@ -181,6 +195,7 @@ class Cluster:
             name = str(body["metadata"]["name"])
             if name in self.namespaces:
                 return _status(409, f'namespaces "{name}" already exists')
+            body["metadata"]["uid"] = f"uid-{next(self._numbers)}"
             self.namespaces[name] = body
             return 201, body
         if name is None or name not in self.namespaces:
@@ -200,9 +215,14 @@ class Cluster:
     ) -> tuple[int, Object]:
         kind = self._kind(namespace, resource)
         chosen = [o for o in kind.values() if selected(o, query.get("labelSelector", ""))]
+        wanted = query.get("fieldSelector", "").removeprefix("metadata.name=")
+        chosen = [o for o in chosen if wanted in ("", o["metadata"]["name"])]
         if method == "GET":
             return 200, {"items": chosen}
         if method == "DELETE":
+            uid = (body.get("preconditions") or {}).get("uid")
+            if uid is not None and any(o["metadata"].get("uid", "") != uid for o in chosen):
+                return _status(409, "the UID in the precondition does not match")
             if not self.undeletable:
                 for item in chosen:
                     del kind[item["metadata"]["name"]]
@@ -278,6 +298,9 @@ def selected(item: Object, selector: str) -> bool:
         key, _, value = term.partition("=")
         if term.startswith("!"):
             if term[1:] in labels:
+                return False
+        elif "=" not in term:
+            if term not in labels:
                 return False
         elif labels.get(key) != value:
             return False

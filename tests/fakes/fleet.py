@@ -32,6 +32,7 @@ class FakeFleet:
         self.after: dict[str, Mapping[str, Any] | None] = {}
         self.deaf: set[str] = set()
         self.service_problem = ""
+        self.sealed = True
         self.execs: list[list[str]] = []
         self.specs: dict[str, PodSpec] = {}
 
@@ -56,6 +57,7 @@ class FakeFleet:
             "ip": f"10.0.0.{index}",
             "node": spec.node or self.nodes[index % len(self.nodes)],
             "running": True,
+            "node_ip": "172.16.0.1",
             "answers_kubelet": spec.subject not in self.deaf,
             "sidecar": False,
             "sidecar_ready": True,
@@ -80,6 +82,16 @@ class FakeFleet:
             return "", self.service_problem
         return f"10.96.1.{list(self.specs).index(target.name)}", ""
 
+    def service_host(self, target: PodSpec) -> str:
+        return f"{list(self.specs).index(target.name)}.svc"
+
+    def is_sealed(self) -> bool:
+        return self.sealed
+
+    def seal(self) -> bool:
+        self.sealed = True
+        return True
+
     def ask_all(self, requests: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
         self.execs.append(sorted(requests))
         return {name: self._reply(name, probes) for name, probes in requests.items()}
@@ -89,8 +101,27 @@ class FakeFleet:
         failed = self.failing.get(self.specs[name].subject)
         if failed:
             return failed
-        results = [self.world.attempt(source, self._at(p.get("ip", "")), p) for p in probes]
+        spec = self.specs[name]
+        results = [self._report(spec, source, probe) for probe in probes]
         return {"results": results, "kubernetes": KUBERNETES}
+
+    def _report(self, spec: PodSpec, source: Place, probe: Mapping[str, Any]) -> Any:
+        if probe["kind"] == "birth":
+            return self._birth(spec, source)
+        ip = probe.get("ip", "")
+        if "host" in probe:
+            if not self.world.resolves(source, "UDP"):
+                return {"stage": "resolve", "end": "unresolved"}
+            ip = f"10.96.1.{probe['host'].partition('.')[0]}"
+        return self.world.attempt(source, self._at(ip), probe)
+
+    def _birth(self, spec: PodSpec, source: Place) -> Any:
+        targets = []
+        for probe in spec.birth:
+            report = self.world.attempt(source, self._at(str(probe["ip"])), probe)
+            entry = [report["stage"], report["end"], report.get("data", "")]
+            targets.append([[50.0 * i, *entry] for i in range(30)])
+        return {"stage": "birth", "end": "complete", "targets": targets}
 
     def _at(self, ip: str) -> Place | None:
         network, _, index = ip.rpartition(".")

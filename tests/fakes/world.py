@@ -56,14 +56,15 @@ class World:
             report = rule(source, target, probe["port"])
             if report is not None:
                 return report
-        return answer(target, probe) if self._through(source, target, probe["port"]) else DROPPED
+        return answer(target, probe) if self._through(source, target, probe) else DROPPED
 
-    def _through(self, source: Place, target: Place, port: int) -> bool:
+    def _through(self, source: Place, target: Place, probe: Mapping[str, Any]) -> bool:
         if source.name == target.name or not self.enforced:
             return True
         if target.role in ("canary", "sealed"):
             return target.role == "canary" and source.role in ("canary", "sealed")
-        return (source.app, target.app, port) in self.allowed
+        flow = (source.app, target.app, probe["port"])
+        return flow in self.allowed and probe["kind"] == "tcp"
 
 
 def answer(target: Place, probe: Mapping[str, Any]) -> Mapping[str, Any]:

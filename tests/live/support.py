@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LAB = os.environ.get("ZT_LAB", "zt")
 
 HOLDS, VIOLATED, INCONCLUSIVE = "holds", "violated", "inconclusive"
+NOT_APPLICABLE = "not applicable"
+DENY_NETWORK = ("ZT-NET-001", "ZT-NET-002", "ZT-NET-006", "ZT-NET-010", "ZT-NET-011")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,13 @@ class Cluster:
         for item in self.items("namespaces", "-l", "zerotrust.dev/run"):
             found.append(f"namespace {item['metadata']['name']}")
         return found
+
+
+def exit_status(verdicts: Mapping[str, str]) -> int:
+    """The exit status of a run that ends with these verdicts."""
+    if VIOLATED in verdicts.values():
+        return 1
+    return 6 if INCONCLUSIVE in verdicts.values() else 0
 
 
 def differences(expected: Mapping[str, str], seen: Mapping[str, str]) -> Sequence[str]:

@@ -7,14 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.oracle import World
-from tests.live.support import HOLDS, INCONCLUSIVE, VIOLATED, Cluster, differences, run_suite
+from tests.live.oracle import Controls, World, predict
+from tests.live.support import (
+    DENY_NETWORK,
+    HOLDS,
+    INCONCLUSIVE,
+    NOT_APPLICABLE,
+    VIOLATED,
+    Cluster,
+    differences,
+    run_suite,
+)
 
 pytestmark = pytest.mark.live
 
-CHECKS = 302
-DENY = ("ZT-NET-001", "ZT-NET-002", "ZT-MSH-001", "ZT-MSH-002")
+ALL = tuple(predict(Controls(network=())))
+DENY = (*DENY_NETWORK, "ZT-MSH-001", "ZT-MSH-002")
 ADMISSION = ("ZT-ADM-001", "ZT-ADM-002", "ZT-ADM-003", "ZT-ADM-004")
+
+
+def without_policies(namespace: str) -> dict[str, str]:
+    """What ZT-NET-005 says of a namespace in which there are none."""
+    return {
+        f"ZT-NET-005-policies-select-pods-{namespace}": NOT_APPLICABLE,
+        f"ZT-NET-005-pods-have-policies-{namespace}": VIOLATED,
+    }
 
 
 def test_hardened_is_green_three_times_in_a_row_and_with_two_workers(scenario, tmp_path: Path):
@@ -23,8 +40,7 @@ def test_hardened_is_green_three_times_in_a_row_and_with_two_workers(scenario, t
     for number, arguments in enumerate(((), (), (), ("-n", "2"))):
         run = run_suite(tmp_path / str(number), *arguments)
         assert run.status == 0, run.output
-        assert set(run.verdicts.values()) == {HOLDS}, run.output
-        assert len(run.verdicts) == CHECKS
+        assert differences(dict.fromkeys(ALL, HOLDS), run.verdicts) == [], run.output
         assert "level 3 holds" in run.output
         first = first or run
         assert set(run.verdicts) == set(first.verdicts)
@@ -34,12 +50,13 @@ def test_open_violates_every_deny_control_and_says_who_reached_whom(scenario, tm
     scenario("open")
     run = run_suite(tmp_path)
     assert run.status == 1, run.output
-    expected = dict.fromkeys(run.verdicts, HOLDS)
+    expected = dict.fromkeys(ALL, HOLDS)
     expected |= dict.fromkeys(run.of(*DENY, *ADMISSION), VIOLATED)
+    for namespace in ("production", "staging", "legacy"):
+        expected |= without_policies(namespace)
     # Where nothing rejects a pod, nobody can be asked whether it fails closed.
     expected |= dict.fromkeys(run.of("ZT-ADM-005"), INCONCLUSIVE)
     assert differences(expected, run.verdicts) == []
-    assert len(run.verdicts) == CHECKS
     assert "no level holds" in run.output
     assert (
         "production/batch -> production/database:5432/tcp by pod IP REACHED, expected DENIED"
@@ -53,25 +70,35 @@ def test_reference_cuts_what_must_work_and_lets_init_containers_pass(scenario, t
     assert run.status == 1, run.output
     world = World()
     production = {name for name, pod in world.pods.items() if pod.namespace == "production"}
-    expected = dict.fromkeys(run.verdicts, HOLDS)
+    expected = dict.fromkeys(ALL, HOLDS)
     # The default deny of production cuts DNS and, with the missing halves, every allowed path.
     expected |= {f"ZT-NET-004-{name}": VIOLATED for name in production}
     for source, target in world.flows:
         if source in production:
             flow = f"{source}->{target}:{world.port(target)}/tcp"
             expected |= {f"ZT-NET-003-{flow}-{via}": VIOLATED for via in ("pod-ip", "service-ip")}
+            # Without DNS nothing can be said about the way by name.
+            expected[f"ZT-NET-003-{flow}-dns-name"] = INCONCLUSIVE
             expected[f"ZT-MSH-003-{flow}"] = INCONCLUSIVE
+    expected |= {f"ZT-NET-006-{name}->website-by-name:80/tcp": INCONCLUSIVE for name in production}
     # Nothing isolates staging and legacy.
     for source in world.pods:
         for target, pod in world.pods.items():
             if pod.namespace == "production" or source in production or source == target:
                 continue
+            expected[f"ZT-NET-010-{source}->{target}"] = VIOLATED
             if (source, target) in world.flows:
                 continue
             across = world.pods[source].namespace != pod.namespace
             control = "ZT-NET-001" if across else "ZT-NET-002"
             for via in ("pod-ip", "service-ip"):
                 expected[f"{control}-{source}->{target}:{world.port(target)}/tcp-{via}"] = VIOLATED
+    expected |= {
+        name: VIOLATED
+        for name in run.of("ZT-NET-006", "ZT-NET-011")
+        if run.results[name]["subject"].partition("->")[0] not in production
+    }
+    expected |= without_policies("staging") | without_policies("legacy")
     expected |= _under_rules_over_containers_only(run.of(*ADMISSION, "ZT-ADM-005"))
     assert differences(expected, run.verdicts) == []
     assert "DENIED DNS over UDP and TCP, expected to be ALLOWED" in run.output

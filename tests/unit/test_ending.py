@@ -32,7 +32,9 @@ def report(
         nodeid="t.py::t", location=("t.py", 1, "t"), keywords={}, outcome=outcome, longrepr=None,
         when=when,
     )  # fmt: skip
-    results = [{"control": control, "verdict": v.value, "headline": "h"} for v in verdicts]
+    results = [
+        {"control": control, "verdict": v.value, "headline": "h", "subject": "s"} for v in verdicts
+    ]
     made.zt = {"results": results, "inconclusive": inconclusive, "control": control}
     return made
 
@@ -183,7 +185,7 @@ def test_a_test_that_broke_off_breaks_the_level_of_its_control():
 def artifacts(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     collector = Collector()
     collector.pytest_runtest_logreport(GREEN)
-    session: Any = SimpleNamespace(collector=collector, run=SimpleNamespace(id="abc"))
+    session: Any = SimpleNamespace(collector=collector, run=SimpleNamespace(id="abc"), waived={})
     write_artifacts(folder, session)
     return capsys.readouterr().err
 

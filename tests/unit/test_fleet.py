@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_zerotrust.cluster.api import Api
+from pytest_zerotrust.cluster.api import Api, ApiFailure
 from pytest_zerotrust.cluster.connection import ClusterOptions, open_connection
 from pytest_zerotrust.core.cleanup import CleanupReport
 from pytest_zerotrust.core.intent import Port, ProbeIntent
@@ -183,16 +184,31 @@ def test_a_meshed_twin_without_a_proxy_is_not_usable(api, server):
     assert "injected no proxy" in made.members([twin])["a"].problem
 
 
-def test_our_namespace_and_its_seal_are_made_once_with_the_first_pod_there(api, server):
+def test_our_namespace_is_made_once_with_the_first_pod_there(api, server):
     made = fleet(api)
     made.members([spec("a")])
     assert "probes" not in server.cluster.namespaces
     for name in ("b", "c"):
         assert made.members([spec(name, "probes", role=Role.CANARY)])[name].usable
     assert posts(server, "/namespaces") == 1
-    assert posts(server, "/networkpolicies") == 1
+    assert posts(server, "/networkpolicies") == 0
     labels = server.cluster.namespaces["probes"]["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_the_seal_is_made_by_whoever_comes_first(api, server):
+    first, second = fleet(api), fleet(api)
+    first.members([spec("b", "probes", role=Role.CANARY)])
+    assert not first.is_sealed()
+    assert first.seal()
+    assert second.is_sealed()
+    assert not second.seal()
+
+
+def test_a_seal_that_cannot_be_made_is_told(api, server):
+    server.fail("POST", "/networkpolicies", status=403, body={"message": "not yours"})
+    with pytest.raises(ApiFailure, match="not yours"):
+        fleet(api).seal()
 
 
 def test_our_namespace_that_cannot_be_had_is_told_for_each_pod_there(api, server):
@@ -291,3 +307,64 @@ def test_a_namespace_that_is_gone_already_is_clean(api, server):
     for namespace in ("web", "probes"):
         del server.cluster.namespaces[namespace]
     assert end(api).clean
+
+
+# -- a namespace of ours that an earlier run is deleting
+
+
+def test_a_namespace_that_is_being_deleted_is_waited_for_and_made_anew(api, server):
+    going = {"metadata": {"name": "probes", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    server.cluster.namespaces["probes"] = going
+    threading.Timer(0.7, lambda: server.cluster.namespaces.pop("probes")).start()
+    made = fleet(api).members([spec("canary", "probes", role=Role.CANARY)])
+    assert made["canary"].usable
+    assert "deletionTimestamp" not in server.cluster.namespaces["probes"]["metadata"]
+
+
+def test_a_namespace_that_does_not_go_is_named_with_what_holds_it(api, server, monkeypatch):
+    monkeypatch.setattr(fleet_module, "GOING_TIMEOUT", 0.2)
+    server.cluster.namespaces["probes"] = {
+        "metadata": {"name": "probes", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+        "status": {
+            "conditions": [
+                {
+                    "type": "NamespaceFinalizersRemaining",
+                    "status": "True",
+                    "message": "example.com/hold in 1 resource instances",
+                }
+            ]
+        },
+    }
+    made = fleet(api).members([spec("canary", "probes", role=Role.CANARY)])
+    assert "example.com/hold in 1 resource instances" in made["canary"].problem
+    assert not made["canary"].usable
+
+
+def test_a_namespace_that_goes_between_look_and_create_is_made_anew(api, server):
+    message = "namespace probes is forbidden: because it is being terminated"
+    server.fail("POST", "/namespaces/probes/pods", status=403, body={"message": message}, times=1)
+    made = fleet(api).members([spec("canary", "probes", role=Role.CANARY)])
+    assert made["canary"].usable
+
+
+def test_the_end_outlives_a_server_that_is_away_for_a_moment(api, server, monkeypatch):
+    monkeypatch.setattr(cleanup, "TIMEOUT", 5.0)
+    fill(api, RUN, "a")
+    server.fail("", "", cut=True, times=6)
+    assert end(api).clean
+    assert server.cluster.made_by_runs() == []
+
+
+def test_what_is_made_while_the_end_deletes_goes_as_well(api, server, monkeypatch):
+    monkeypatch.setattr(cleanup, "TIMEOUT", 5.0)
+    monkeypatch.setattr(cleanup, "_POLL", 0.1)
+    fill(api, RUN, "a")
+
+    def late() -> None:
+        made = fleet(api)
+        made.members([spec("late")])
+
+    threading.Timer(0.3, late).start()
+    report = delete_run(api, RUN, namespaces=["web"], own_namespace="probes", quiet=1.0)
+    assert report.clean
+    assert server.cluster.made_by_runs() == []

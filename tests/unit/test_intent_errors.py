@@ -24,7 +24,7 @@ MISTAKES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "unknown key": (
         "version: 1\nflow: []\n",
         2,
-        ("'flow'", "Did you mean 'flows'", "admission, flows, mesh, namespaces, probe"),
+        ("'flow'", "Did you mean 'flows'", "admission, exceptions, flows, mesh, namespaces"),
     ),
     "unknown key of a workload": (
         ONE.replace("ports", "prots"),
@@ -48,6 +48,11 @@ MISTAKES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     ),
     "no label at all": (ONE.replace("{app: a}", "{}"), 3, ("workloads.a.labels", "{}")),
     "label that is a number": (ONE.replace("app: a", "tier: 3"), 3, ("labels.tier", "3", "text")),
+    "a controller's label": (
+        ONE.replace("app: a", "app: a, pod-template-hash: abc"),
+        3,
+        ("'a'", "'pod-template-hash'", "controller"),
+    ),
     "port 0": (ONE.replace("80", "0"), 3, ("workloads.a.ports.0", "0", "1")),
     "port 65536": (ONE.replace("80", "65536"), 3, ("ports.0", "65536", "65535")),
     "port in quotes": (ONE.replace("80", "'80'"), 3, ("ports.0", '"80"', "1 to 65535")),

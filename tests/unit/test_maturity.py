@@ -82,11 +82,24 @@ def test_the_level_without_controls_is_not_assessed_and_never_reached():
     assert reached(assess(results)) == 3
 
 
-@pytest.mark.parametrize("verdict", [Verdict.NOT_APPLICABLE, Verdict.WAIVED])
-def test_a_level_of_nothing_but_skipped_checks_is_not_assessed(verdict):
-    results = [(c, verdict) for c, _ in of_level(1)]
+def test_a_level_of_nothing_but_skipped_checks_is_not_assessed():
+    results = [(c, Verdict.NOT_APPLICABLE) for c, _ in of_level(1)]
     assert status(results, 1).word == "not assessed"
     assert not status(results, 1).holds
+
+
+def test_a_level_of_nothing_but_waived_checks_is_incomplete():
+    results = [(c, Verdict.WAIVED) for c, _ in of_level(1)]
+    assert status(results, 1).word == "incomplete"
+    assert not status(results, 1).holds
+    assert status(results, 1).missing == tuple(sorted(c for c, _ in of_level(1)))
+
+
+def test_a_control_that_is_waived_throughout_keeps_its_level_from_holding():
+    (first, _), *others = of_level(1)
+    assert status([*others, (first, Verdict.WAIVED)], 1).missing == (first,)
+    assert status([*others, (first, Verdict.WAIVED)], 1).word == "incomplete"
+    assert status([*of_level(1), (first, Verdict.WAIVED)], 1).waived == 1
 
 
 @pytest.mark.parametrize("verdict", [Verdict.NOT_APPLICABLE, Verdict.WAIVED])
@@ -129,6 +142,6 @@ def test_one_check_that_came_to_an_end_makes_a_level_assessed(verdict):
     assert found.word == ("incomplete" if verdict is HOLDS else "violated")
 
 
-@pytest.mark.parametrize("verdict", [Verdict.NOT_APPLICABLE, Verdict.WAIVED, Verdict.INCONCLUSIVE])
+@pytest.mark.parametrize("verdict", [Verdict.NOT_APPLICABLE, Verdict.INCONCLUSIVE])
 def test_checks_that_came_to_no_end_assess_nothing(verdict):
     assert not status([(of_level(1)[0][0], verdict)], 1).assessed

@@ -16,7 +16,8 @@ from pytest_zerotrust.core.reachability import Expected
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.intent.load import intent_from_text
 from pytest_zerotrust.network import engine as engine_module
-from pytest_zerotrust.network.checks import CanaryCheck, DnsCheck, FlowCheck, Via
+from pytest_zerotrust.network.checks import Check as NetworkCheck
+from pytest_zerotrust.network.checks import FlowCheck, Via
 from pytest_zerotrust.network.engine import NetworkEngine
 from pytest_zerotrust.network.judge import Judge
 from pytest_zerotrust.network.settle import observe_until_settled
@@ -34,7 +35,14 @@ workloads:
 flows: [gateway -> payments:8080, payments -> store:5432]
 """
 ALLOWED = frozenset({("gateway", "payments", 8080), ("payments", "store", 5432)})
-KINDS = ("canaries", "denied-across-namespaces", "denied-within-namespace", "allowed", "dns")
+KINDS = (
+    "canaries",
+    "denied-across-namespaces",
+    "denied-within-namespace",
+    "allowed",
+    "dns",
+)
+MORE = ("side-ports", "newborn")
 
 
 @pytest.fixture(autouse=True)
@@ -45,20 +53,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "observe_until_settled", settle)
 
 
-def everything(fleet: FakeFleet, text: str = TEXT) -> dict[str, Result]:
+def everything(
+    fleet: FakeFleet, text: str = TEXT, kinds: tuple[str, ...] = KINDS
+) -> dict[str, Result]:
     """The results of all checks of an intent, by check id."""
     intent = intent_from_text(text, "zero.yaml")
     engine = NetworkEngine(fleet, intent.workloads, live_of(intent))
-    checks = [check for kind in KINDS for check in checks_of(kind, intent)]
+    checks = [check for kind in kinds for check in checks_of(kind, intent)]
     found = {}
     for check in checks:
-        judge = Judge(engine, engine.snapshot(check, checks))
-        if isinstance(check, FlowCheck):
-            found[check.id] = judge.flow(check)
-        elif isinstance(check, DnsCheck):
-            found[check.id] = judge.dns(check)
-        elif isinstance(check, CanaryCheck):
-            found[check.id] = judge.canaries(check)
+        assert isinstance(check, NetworkCheck)
+        found[check.id] = Judge(engine, engine.snapshot(check, checks)).of(check)
     return found
 
 
@@ -93,13 +98,13 @@ def hardened(*rules: Any, **changes: Any) -> FakeFleet:
 def test_everything_holds_where_the_intent_is_enforced():
     results = everything(hardened())
     assert changed(results) == set()
-    assert len(results) == 1 + 2 * (3 * 3 - 2) + 2 * 2 + 4
+    assert len(results) == 1 + 2 * (3 * 3 - 2) + 3 * 2 + 4
 
 
 def test_one_batch_serves_all_checks():
     fleet = hardened()
     everything(fleet)
-    assert len(fleet.execs) == 2
+    assert len(fleet.execs) == 1
     assert len(fleet.execs[0]) == len(fleet.specs)
 
 
@@ -117,7 +122,7 @@ def test_an_allowed_flow_that_is_cut_is_the_one_violation(flow):
     source, target, _ = flow
     assert {r.verdict for i, r in results.items() if i in changed(results)} == {VIOLATED}
     assert all(f"{source}->{target}" in id_ for id_ in changed(results))
-    assert len(changed(results)) == 2
+    assert len(changed(results)) == 3
 
 
 @pytest.mark.parametrize("leak", [("batch", "gateway", 8080), ("gateway", "store", 5432)])
@@ -351,3 +356,96 @@ def test_a_flow_of_a_users_own_test_is_judged_like_any_other(target, expected):
     flow = Flow("gateway", target, port)
     check = FlowCheck(control="custom", flow=flow, via=Via.POD_IP, expected=expects)
     assert Judge(engine, engine.snapshot(check, ())).flow(check).verdict is expected
+
+
+def test_a_name_that_is_not_resolved_is_no_verdict_on_the_flow():
+    results = everything(hardened(resolves=lambda place, protocol: place.app != "gateway"))
+    by_name = results["ZT-NET-003-gateway->payments:8080/tcp-dns-name"]
+    assert by_name.verdict is INCONCLUSIVE
+    assert "name not resolved" in by_name.headline
+    assert verdicts(results, "ZT-NET-003-payments") == {HOLDS}
+
+
+# -- ports beside the declared ones
+
+
+def opens(source: str, target: str, port: int, kind: str) -> Any:
+    """A hole: one source reaches one more port of one target."""
+
+    class Hole(World):
+        def _through(self, here: Place, there: Place, probe: Mapping[str, Any]) -> bool:
+            hole = (here.app, there.app, probe["port"], probe["kind"])
+            return hole == (source, target, port, kind) or super()._through(here, there, probe)
+
+    return FakeFleet(Hole(allowed=ALLOWED))
+
+
+def test_side_ports_and_first_seconds_hold_where_the_intent_is_enforced():
+    results = everything(hardened(), kinds=MORE)
+    assert changed(results) == set()
+    # Every source to each of the three workloads that listen, and one newborn a namespace.
+    assert len(results) == 3 * 3 + 2
+
+
+@pytest.mark.parametrize(
+    ("port", "kind"), [(8080, "udp"), (8081, "tcp")], ids=["another-protocol", "another-port"]
+)
+@pytest.mark.parametrize("source", ["gateway", "batch"])
+def test_one_port_too_many_is_the_one_violation_and_is_named(source, port, kind):
+    results = everything(opens(source, "payments", port, kind), kinds=(*KINDS, *MORE))
+    assert changed(results) == {f"ZT-NET-010-{source}->payments"}
+    headline = results[f"ZT-NET-010-{source}->payments"].headline
+    assert f"payments:{port}/{kind}, a port that nothing allows, REACHED" in headline
+
+
+def test_a_side_port_that_does_not_answer_itself_is_no_denial():
+    def deaf(source: Place, target: Place, port: int) -> Any:
+        return REFUSED if target.app == "payments" and port == 8081 else None
+
+    results = everything(hardened(deaf), kinds=MORE)
+    assert changed(results) == {id_ for id_ in results if id_.endswith("->payments")}
+    assert {results[id_].verdict for id_ in changed(results)} == {INCONCLUSIVE}
+
+
+# -- the first seconds
+
+
+def test_a_new_pod_that_reaches_what_is_denied_is_a_violation():
+    def window(source: Place, target: Place, port: int) -> Any:
+        early = source.role == "newborn" and target.app == "store" and port == 5432
+        return answer(target, {"send": f"ZT1 {window.nonces[target.name]}"}) if early else None
+
+    window.nonces = {}
+    fleet = hardened(window)
+    plan = engine_module.newborn.plan
+
+    def remember(*arguments: Any) -> Any:
+        targets = plan(*arguments)
+        for target in targets:
+            twin = arguments[2][target.flow.target]
+            window.nonces[twin.name] = str(target.probe["send"]).split()[1]
+        return targets
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_module.newborn, "plan", remember)
+        results = everything(fleet, kinds=(*KINDS, *MORE))
+    assert changed(results) == {"ZT-NET-011-gateway"}
+    assert "a new pod of web/gateway REACHED data/store:5432/tcp 0 ms after its start" in (
+        results["ZT-NET-011-gateway"].headline
+    )
+
+
+def test_a_new_pod_that_is_dead_denies_nothing():
+    fleet = hardened(dead, resolves=lambda place, protocol: place.role != "newborn")
+    fleet.deaf |= {"newborn gateway", "newborn store"}
+    results = everything(fleet, kinds=MORE)
+    assert verdicts(results, "ZT-NET-011") == {INCONCLUSIVE}
+
+
+@pytest.mark.parametrize("trouble", ["problems", "failing"])
+def test_a_new_pod_that_tells_nothing_is_inconclusive(trouble):
+    fleet = hardened()
+    getattr(fleet, trouble)["newborn gateway"] = "the kubelet is away"
+    results = everything(fleet, kinds=MORE)
+    assert changed(results) == {"ZT-NET-011-gateway"}
+    assert "the kubelet is away" in results["ZT-NET-011-gateway"].headline

@@ -39,7 +39,9 @@ class Script:
 
     def run(self, expected: dict[tuple[str, ...], bool] | None = None) -> list[Round]:
         return observe_until_settled(
-            self.one_round, EXPECTED if expected is None else expected, clock=lambda: self.now
+            lambda count: [self.one_round() for _ in range(count)],
+            EXPECTED if expected is None else expected,
+            clock=lambda: self.now,
         )
 
 

@@ -65,8 +65,8 @@ def _baseline() -> Iterator[AdmissionCase]:
         word = f"capability-{name.lower().replace('_', '-')}"
         yield in_spot(CONTAINER, word, "capabilities", added, [name])
     for spot in SPOTS:
-        where = ("securityContext", "seccompProfile")
-        yield in_spot(spot, "seccomp-unconfined", "seccomp", where, _UNCONFINED)
+        profile = ("securityContext", "seccompProfile")
+        yield in_spot(spot, "seccomp-unconfined", "seccomp", profile, _UNCONFINED)
     yield AdmissionCase(
         name="seccomp-unconfined-on-the-pod", topic="seccomp", path=(*_POD, "seccompProfile"),
         bad=_UNCONFINED, good={"type": "RuntimeDefault"},
@@ -139,15 +139,15 @@ def more(level: str) -> Iterator[AdmissionCase]:
     for spot in (CONTAINER,):
         # Since Pod Security 1.34; older ones admit it.
         probe = (Edit(("livenessProbe",), {"tcpSocket": {"port": 8080}}),)
-        probed = ("livenessProbe", "tcpSocket", "host")
-        yield in_spot(spot, "probe-host", "probes", probed, "203.0.113.10", base=probe)
+        field = ("livenessProbe", "tcpSocket", "host")
+        yield in_spot(spot, "probe-host", "probes", field, "203.0.113.10", base=probe)
     for key in ("user", "role"):
         for spot in SPOTS:
             options = ("securityContext", "seLinuxOptions")
             yield in_spot(spot, f"se-linux-{key}", "se-linux", options, {key: "system"})
     for spot in (INIT, EPHEMERAL):
-        probed = ("securityContext", "appArmorProfile")
-        yield in_spot(spot, "app-armor-unconfined", "app-armor", probed, _UNCONFINED, optional=True)
+        armor = ("securityContext", "appArmorProfile")
+        yield in_spot(spot, "app-armor-unconfined", "app-armor", armor, _UNCONFINED, optional=True)
     if level == "restricted":
         for name in ("KILL", "SETUID", "SETGID", "MKNOD", "SYS_CHROOT"):
             for spot in SPOTS:

@@ -1,0 +1,86 @@
+"""What an option makes the run do instead of testing: print rights, sweep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_zerotrust.errors import UsageProblem
+from pytest_zerotrust.needs import Selection
+from pytest_zerotrust.outcome import printable
+from pytest_zerotrust.session import NO_CLUSTER, ZeroTrustSession
+from pytest_zerotrust.suite import check_of
+from pytest_zerotrust.usage import uses_zerotrust
+
+if TYPE_CHECKING:
+    from pytest_zerotrust.fleet.sweep import SweepReport
+
+LEFT = 6
+"""Exit status of a sweep that could not remove or see everything that has expired."""
+
+
+def run_sweep(config: pytest.Config) -> int:
+    """Remove what has expired, and say what was removed and what was not.
+
+    Returns 0 if nothing that has expired is left, else 6. Raises pytest.UsageError without a
+    cluster, or if it cannot be reached.
+    """
+    from pytest_zerotrust.cluster.access import who_am_i
+    from pytest_zerotrust.cluster.api import Api, ApiUnreachable
+    from pytest_zerotrust.cluster.connection import open_connection
+    from pytest_zerotrust.fleet.sweep import sweep
+
+    session = ZeroTrustSession.from_config(config)
+    settings, intent = session.settings, session.intent
+    if settings.cluster is None:
+        raise pytest.UsageError(f"zerotrust: --zt-sweep deletes objects, but {NO_CLUSTER}")
+    try:
+        api = Api(open_connection(settings.cluster), user_agent="pytest-zerotrust/sweep")
+        identity = who_am_i(api)
+        print(
+            f"zerotrust: sweep of {identity.server}, context {identity.context} "
+            f"({settings.cluster_source}), user {identity.username}"
+        )
+        report = sweep(api, (*intent.namespaces, *settings.namespaces, intent.probe.namespace))
+    except UsageProblem as error:
+        raise pytest.UsageError(f"zerotrust: {error}") from error
+    except ApiUnreachable as error:
+        raise pytest.UsageError(f"zerotrust: --zt-sweep: {error}") from error
+    _tell(report)
+    return 0 if report.clean else LEFT
+
+
+def print_plan(pytest_session: pytest.Session, session: ZeroTrustSession) -> None:
+    """Print what the collected tests would make and do. Raises pytest.UsageError without a
+    cluster, since only it tells where the workloads run."""
+    from pytest_zerotrust.dryplan import plan_lines
+
+    session.start_late()
+    if session.run is None:
+        raise pytest.UsageError(f"zerotrust: --zt-plan reads the workloads, but {NO_CLUSTER}")
+    items = [item for item in pytest_session.items if uses_zerotrust(item)]
+    own = any(check_of(item) is None for item in items)
+    selection = Selection(checks=tuple(session.demand), sentences=own)
+    for line in plan_lines(session, selection):
+        print(printable(line))
+
+
+def _tell(report: SweepReport) -> None:
+    if report.namespaces:
+        print(
+            f"zerotrust: the whole cluster may not be listed; looked only in "
+            f"{', '.join(report.namespaces)}"
+        )
+    for word, texts in (
+        ("removed", report.removed),
+        ("not expired, not removed", report.kept),
+        ("expired, but still there", report.left),
+        ("error", report.errors),
+    ):
+        for text in texts:
+            print(f"{word}: {printable(text)}")
+    print(
+        f"zerotrust: {len(report.removed)} removed, {len(report.kept)} not due, "
+        f"{len(report.left)} could not be removed"
+    )

@@ -1,0 +1,122 @@
+"""What the selected checks need: namespaces for probe pods, and the exact rights.
+
+Tests of one's own (sentences) say only while they run whom they are about, so with one of them
+among the selected tests everything that the intent allows is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pytest_zerotrust.admission.pairs import PairCheck
+from pytest_zerotrust.checks import KINDS, Check, NothingToCheck, checks_of
+from pytest_zerotrust.cluster.access import Right
+from pytest_zerotrust.core.intent import Intent
+from pytest_zerotrust.fleet.rights import fleet_rights
+from pytest_zerotrust.mesh.checks import PortCheck
+from pytest_zerotrust.network.checks import CanaryCheck
+
+_FLEET = frozenset({"pods", "pods/exec", "services", "networkpolicies"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The selected checks. ``sentences``: there are tests that say while they run what they
+    need; ``known`` is False where the tests are not known yet."""
+
+    checks: tuple[Check, ...] = ()
+    sentences: bool = False
+    known: bool = True
+
+    @property
+    def everything(self) -> bool:
+        """True if all that the intent allows may be needed."""
+        return self.sentences or not self.known
+
+
+UNKNOWN = Selection(known=False)
+"""The selection before anything was collected."""
+
+
+def selection_of_ids(intent: Intent, ids: Iterable[str]) -> Selection:
+    """The selection that a worker of pytest-xdist collected, by the ids of its tests."""
+    known = {check.id: check for kind in KINDS for check in checks_of(kind, intent)}
+    checks, sentences = [], False
+    for text in ids:
+        check = known.get(text.partition("[")[2].rpartition("]")[0])
+        if check is None:
+            # It may be a test of anything; what it needs it says when it runs.
+            sentences = True
+        else:
+            checks.append(check)
+    return Selection(checks=tuple(checks), sentences=sentences)
+
+
+def probe_namespaces(intent: Intent, more: Iterable[str], selection: Selection) -> tuple[str, ...]:
+    """The namespaces in which probe pods may be made for this selection, our own the last.
+
+    Empty if none is made at all.
+    """
+    own = intent.probe.namespace
+    if selection.everything:
+        return tuple(dict.fromkeys((*intent.namespaces, *more, own)))
+    keys: set[str] = set()
+    fleet = False
+    for check in selection.checks:
+        if not isinstance(check, (PairCheck, NothingToCheck)):
+            fleet = True
+            keys |= _stand_ins(intent, check)
+    used = {intent.workloads[key].namespace for key in keys}
+    named = [namespace for namespace in intent.namespaces if namespace in used]
+    return tuple(dict.fromkeys((*named, own))) if fleet else ()
+
+
+def _stand_ins(intent: Intent, check: Check) -> set[str]:
+    """The workloads of which a check needs a twin, or more."""
+    if isinstance(check, CanaryCheck):
+        return set(intent.workloads)
+    if isinstance(check, PortCheck):
+        return set(intent.sources_of(check.workload, check.port))
+    flows = [*getattr(check, "flows", ()), *filter(None, [getattr(check, "flow", None)])]
+    named = {getattr(check, word, "") for word in ("workload", "source", "target")}
+    named |= {key for flow in flows for key in (flow.source, flow.target)}
+    return named & set(intent.workloads) or set(intent.workloads)
+
+
+def needed_rights(intent: Intent, more: Iterable[str], selection: Selection) -> list[Right]:
+    """The rights that a run of this selection needs, and no others."""
+    more = tuple(more)
+    every = fleet_rights(intent, more)
+    if selection.everything:
+        return every
+    made_in = set(probe_namespaces(intent, more, selection))
+    mesh_roots = {
+        intent.workloads[check.workload].namespace
+        for check in selection.checks
+        if isinstance(check, PortCheck)
+    }
+    rights = set(discovery_rights(intent))
+    for right in every:
+        if right.resource in _FLEET:
+            if right.namespace in made_in:
+                rights.add(right)
+        elif right.resource != "configmaps" or right.namespace in mesh_roots:
+            rights.add(right)
+    rights |= {
+        Right(check.namespace, "", "pods", "create")
+        for check in selection.checks
+        if isinstance(check, PairCheck)
+    }
+    return sorted(rights)
+
+
+def discovery_rights(intent: Intent) -> list[Right]:
+    """What the look at the intent's namespaces and workloads at the start needs."""
+    rights = [Right("", "", "namespaces", "get")]
+    for namespace in sorted({w.namespace for w in intent.workloads.values()}):
+        rights += [
+            Right(namespace, "", "pods", "list"),
+            Right(namespace, "", "services", "get"),
+        ]
+    return rights

@@ -1,0 +1,125 @@
+"""How long a policy takes to come into force, from what the watching agents report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_zerotrust.core.observation import expected_answer
+from pytest_zerotrust.fleet import topology
+from pytest_zerotrust.network import enforcement
+from pytest_zerotrust.network.enforcement import Enforcement, closed_after, seal_and_measure
+from tests.fakes.fleet import FakeFleet
+from tests.fakes.world import DROPPED, World, answer
+
+PROOF = "p" * 64
+HIT, MISS = ("exchange", "complete", f"ZT1 {PROOF} pod\n"), ("connect", "timeout", "")
+WRONG = ("exchange", "complete", "ZT1 other pod\n")
+
+
+def watch(*kinds: tuple[str, str, str], end: str = "complete") -> dict[str, Any]:
+    entries = [[100.0 * i, *kind] for i, kind in enumerate(kinds)]
+    return {"stage": "watch", "end": end, "entries": entries}
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (watch(HIT, HIT, MISS, MISS), 200.0),
+        (watch(HIT, MISS, HIT, MISS, MISS), 300.0),
+        (watch(MISS, HIT, MISS), 200.0),
+        (watch(HIT, WRONG, WRONG), 100.0),
+        (watch(HIT, HIT), None),
+        (watch(MISS, MISS), None),
+        (watch(HIT, MISS, HIT), None),
+        (watch(WRONG, MISS), None),
+        (watch(), None),
+        (watch(HIT, MISS, end="failed"), None),
+    ],
+)
+def test_the_moment_is_the_first_of_the_attempts_that_stay_unanswered(report, expected):
+    assert closed_after(report, PROOF) == expected
+
+
+def test_entries_count_in_the_order_of_their_time():
+    report = watch(HIT, MISS, MISS)
+    report["entries"].reverse()
+    assert closed_after(report, PROOF) == 100.0
+
+
+class Watched(FakeFleet):
+    """Canaries that are open until the policy is made, and whose watch then sees it come."""
+
+    def __init__(self, after: int = 3, ahead: float = 0.0) -> None:
+        super().__init__(World())
+        self.sealed = False
+        self.after, self.ahead = after, ahead
+        self.world.rules.append(
+            lambda source, target, port: (
+                None if self.sealed else answer(target, {"send": f"ZT1 {self.nonce}"})
+            )
+        )
+        self.nonce = ""
+
+    def _report(self, spec: Any, source: Any, probe: Any) -> Any:
+        self.nonce = str(probe.get("send", " ")).split()[-1] if probe.get("send") else ""
+        if probe["kind"] != "watch":
+            return super()._report(spec, source, probe)
+        target = self._at(probe["ip"])
+        proof = expected_answer(target.key, self.nonce)
+        hit = ["exchange", "complete", f"ZT1 {proof} x\n"]
+        entries = [[100.0 * i, *(hit if i < self.after else MISS)] for i in range(20)]
+        return {
+            "stage": "watch",
+            "end": "complete",
+            "began": 1000.0 + self.ahead,
+            "entries": entries,
+            "kept": "answered",
+        }
+
+    def _reply(self, name: str, probes: Any) -> Any:
+        return {**super()._reply(name, probes), "started": 1000.0 + self.ahead, "took": 3.0}
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enforcement.time, "sleep", lambda seconds: None)
+
+
+def measured(fleet: FakeFleet) -> Enforcement:
+    nodes = ("node-1", "node-2")
+    members = fleet.members(topology.canaries(fleet.run, fleet.own_namespace, nodes))
+    return seal_and_measure(fleet, members, nodes)
+
+
+def test_a_seal_that_is_there_already_is_not_measured():
+    fleet = Watched()
+    fleet.sealed = True
+    assert measured(fleet).why_not == "another process of this run made the policy"
+
+
+def test_canaries_that_nobody_reaches_before_the_policy_are_told(monkeypatch):
+    seconds = iter(range(0, 1000, 4))
+    monkeypatch.setattr(enforcement.time, "monotonic", lambda: float(next(seconds)))
+    fleet = Watched()
+    fleet.world.rules.insert(0, lambda source, target, port: DROPPED)
+    found = measured(fleet)
+    assert len(found.unreached) == 4
+    assert fleet.sealed
+
+
+def test_the_policy_is_made_once_and_every_pair_is_measured():
+    fleet = Watched()
+    found = measured(fleet)
+    assert fleet.sealed
+    assert found.unreached == ()
+    assert set(found.closed) == {(a, b) for a in fleet.nodes for b in fleet.nodes}
+    assert found.median is not None
+    assert "a connection that was open when the policy came: goes on" in found.lines()
+
+
+def test_without_a_measurement_there_is_no_number():
+    assert Enforcement().median is None
+    assert Enforcement().worst is None
+    assert Enforcement().lines() == ("time to enforce a new policy: not measured",)
