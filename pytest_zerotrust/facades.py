@@ -113,8 +113,6 @@ class Network(_Facade):
 
     def expect(self, source: Workload) -> Sentence:
         """Begin a sentence about a source; a test that does not end it does not pass."""
-        # Whatever was selected: from now on there may be pods wherever the intent allows them.
-        self._item.stash[WIDE] = True
         self._item.stash.setdefault(OPEN_SENTENCES, []).append(source.name)
         return Sentence(self, source)
 

@@ -14,8 +14,6 @@ from pytest_zerotrust.suite import check_of
 from pytest_zerotrust.usage import uses_zerotrust
 
 RESULTS: pytest.StashKey[list[Result]] = pytest.StashKey()
-WIDE: pytest.StashKey[bool] = pytest.StashKey()
-"""Set on a test with a sentence, which may need pods that the selected checks do not."""
 OPEN_SENTENCES: pytest.StashKey[list[str]] = pytest.StashKey()
 """Sentences that a test began with ``expect`` and has not ended yet."""
 
@@ -99,7 +97,6 @@ def complete_report(
         or bool(getattr(report, "zt_vacuous", False)),
         "control": _control(item),
         "uses": uses_zerotrust(item),
-        "wide": item.stash.get(WIDE, False),
     }
     report.zt = data  # type: ignore[attr-defined]
     if isinstance(error, (Violation, Inconclusive)):

@@ -31,7 +31,6 @@ class Collector:
         self.cleanup: CleanupReport | None = None
         self.used = False
         self.crashed = False
-        self.wide = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the results out of a report, and note failures that carry none."""
@@ -39,7 +38,6 @@ class Collector:
         for result in data.get("results", ()):
             self.results.append({**result, "test": report.nodeid})
         self.used = self.used or bool(data.get("uses"))
-        self.wide = self.wide or bool(data.get("wide"))
         if not report.failed:
             return
         verdicts = {result["verdict"] for result in data.get("results", ())}
