@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -249,8 +250,40 @@ class Cluster:
     def run_probes(self, namespace: str, pod: str, probes: Iterable[Object]) -> list[Any]:
         """The reports of a batch that the agent of a pod was asked to run."""
         with self._lock:
-            source = self._place(self._kind(namespace, "pods")[pod])
-            return [self.world.attempt(source, self._at(p.get("ip", "")), p) for p in probes]
+            item = self._kind(namespace, "pods")[pod]
+            # The policies of runs are those of their sealed canaries.
+            self.world.sealed = any(
+                "zerotrust.dev/run" in policy["metadata"].get("labels", {})
+                for (_, resource), policies in self.objects.items()
+                if resource == "networkpolicies"
+                for policy in policies.values()
+            )
+            return [self._report(item, probe) for probe in probes]
+
+    def _report(self, pod: Object, probe: Object) -> Any:
+        source = self._place(pod)
+        if probe["kind"] == "watch":
+            # Nothing changes while it is watched, so there is nothing to measure.
+            return {"stage": "watch", "end": "complete", "began": 0.0, "entries": [], "kept": ""}
+        if probe["kind"] == "birth":
+            wanted = json.loads(pod["spec"]["containers"][0]["command"][-1])["birth"]["targets"]
+            return {
+                "stage": "birth",
+                "end": "complete",
+                "targets": [self._trail(source, target) for target in wanted],
+            }
+        ip = probe.get("ip", "")
+        if "host" in probe:
+            if not self.world.resolves(source, "UDP"):
+                return {"stage": "resolve", "end": "unresolved"}
+            name, namespace, *_ = probe["host"].split(".")
+            ip = self._kind(namespace, "services")[name]["spec"]["clusterIP"]
+        return self.world.attempt(source, self._at(ip), probe)
+
+    def _trail(self, source: Place, target: Object) -> list[list[Any]]:
+        report = self.world.attempt(source, self._at(target["ip"]), target)
+        entry = [report["stage"], report["end"], report.get("data", "")]
+        return [[50.0 * number, *entry] for number in range(30)]
 
     def _at(self, ip: str) -> Place | None:
         for (namespace, resource), objects in self.objects.items():

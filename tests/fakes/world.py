@@ -34,10 +34,12 @@ Rule = Callable[[Place, Place, int], Mapping[str, Any] | None]
 
 @dataclass
 class World:
-    """What may be reached. ``allowed`` are (source app, target app, port); ``rules`` come first."""
+    """What may be reached. ``allowed`` are (source app, target app, port); ``rules`` come first.
+    ``sealed`` tells whether the policy of the sealed canaries exists."""
 
     allowed: frozenset[tuple[str, str, int]] = frozenset()
     enforced: bool = True
+    sealed: bool = True
     resolves: Callable[[Place, str], bool] = lambda place, protocol: True
     rules: list[Rule] = field(default_factory=list)
 
@@ -62,7 +64,8 @@ class World:
         if source.name == target.name or not self.enforced:
             return True
         if target.role in ("canary", "sealed"):
-            return target.role == "canary" and source.role in ("canary", "sealed")
+            open_ = target.role == "canary" or not self.sealed
+            return open_ and source.role in ("canary", "sealed")
         flow = (source.app, target.app, probe["port"])
         return flow in self.allowed and probe["kind"] == "tcp"
 

@@ -31,9 +31,12 @@ ALLOWED = frozenset({("gateway", "payments", 8080), ("payments", "store", 5432)}
 # Nothing of the pretended cluster ever changes by itself, so nothing is waited for.
 HASTE = """
 import pytest_zerotrust.fleet.fleet
+import pytest_zerotrust.network.enforcement
 import pytest_zerotrust.network.settle
 pytest_zerotrust.fleet.fleet.START_TIMEOUT = 1.0
 pytest_zerotrust.network.settle.SETTLE = 0.0
+pytest_zerotrust.network.enforcement.LEAD = 0.0
+pytest_zerotrust.network.enforcement.BEFORE = 0.0
 """
 
 
