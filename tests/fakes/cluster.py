@@ -91,6 +91,11 @@ class Cluster:
             namespace, {"metadata": {"name": f"{app}-1", "labels": {"app": app}},
                         "spec": {"containers": containers}},
         )  # fmt: skip
+        deny = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+        self._kind(namespace, "networkpolicies")["default-deny"] = {
+            "metadata": {"name": "default-deny", "namespace": namespace, "labels": {}},
+            "spec": deny,
+        }
         if ports:
             spec = {"selector": {"app": app}, "ports": [{"port": p} for p in ports]}
             self._add_service(namespace, {"metadata": {"name": app}, "spec": spec})
@@ -142,6 +147,8 @@ class Cluster:
         with self._lock:
             if path == "/version":
                 return 200, {"gitVersion": "v1.35.4"}
+            if path == "/apis":
+                return 200, {"groups": []}
             if path.endswith("/selfsubjectreviews"):
                 return 201, {"status": {"userInfo": {"username": self.username}}}
             if path.endswith("/selfsubjectaccessreviews"):
