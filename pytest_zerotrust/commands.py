@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_zerotrust.errors import UsageProblem
-from pytest_zerotrust.needs import Selection
 from pytest_zerotrust.outcome import printable
 from pytest_zerotrust.session import NO_CLUSTER, ZeroTrustSession
-from pytest_zerotrust.suite import check_of
-from pytest_zerotrust.usage import uses_zerotrust
 
 if TYPE_CHECKING:
     from pytest_zerotrust.fleet.sweep import SweepReport
@@ -59,10 +56,7 @@ def print_plan(pytest_session: pytest.Session, session: ZeroTrustSession) -> Non
     session.start_late()
     if session.run is None:
         raise pytest.UsageError(f"zerotrust: --zt-plan reads the workloads, but {NO_CLUSTER}")
-    items = [item for item in pytest_session.items if uses_zerotrust(item)]
-    own = any(check_of(item) is None for item in items)
-    selection = Selection(checks=tuple(session.demand), sentences=own)
-    for line in plan_lines(session, selection):
+    for line in plan_lines(session, session.selection_of(pytest_session.items)):
         print(printable(line))
 
 

@@ -15,6 +15,7 @@ import pytest
 from pytest_zerotrust.core.cleanup import CleanupReport
 from pytest_zerotrust.core.verdict import Verdict
 from pytest_zerotrust.fleet.cleanup import delete_run
+from pytest_zerotrust.needs import UNKNOWN, probe_namespaces
 from pytest_zerotrust.report.waivers import as_data
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ def clean_up(session: ZeroTrustSession, *, status: int) -> CleanupReport:
         # A thread that an interrupt left behind must not create anything after the deletion.
         session.made.end_changes()
     own = session.intent.probe.namespace
-    namespaces = tuple(dict.fromkeys((*session.intent.namespaces, *session.settings.namespaces)))
-    everywhere = tuple(dict.fromkeys((*namespaces, own)))
+    # Where nothing can have been made, the run need not have the right to delete.
+    everywhere = probe_namespaces(session.intent, session.settings.namespaces, UNKNOWN)
+    namespaces = tuple(name for name in everywhere if name != own)
+    if not everywhere:
+        return CleanupReport()
     if _keeps(session):
         return CleanupReport(kept=tuple(_kept(session, everywhere)))
     collector = session.collector

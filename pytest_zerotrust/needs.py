@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pytest_zerotrust.admission.pairs import PairCheck
-from pytest_zerotrust.checks import KINDS, Check, NothingToCheck, checks_of
+from pytest_zerotrust.checks import Check, NothingToCheck
 from pytest_zerotrust.cluster.access import Right
 from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.fleet.rights import fleet_rights
@@ -37,20 +37,6 @@ class Selection:
 
 UNKNOWN = Selection(known=False)
 """The selection before anything was collected."""
-
-
-def selection_of_ids(intent: Intent, ids: Iterable[str]) -> Selection:
-    """The selection that a worker of pytest-xdist collected, by the ids of its tests."""
-    known = {check.id: check for kind in KINDS for check in checks_of(kind, intent)}
-    checks, sentences = [], False
-    for text in ids:
-        check = known.get(text.partition("[")[2].rpartition("]")[0])
-        if check is None:
-            # It may be a test of anything; what it needs it says when it runs.
-            sentences = True
-        else:
-            checks.append(check)
-    return Selection(checks=tuple(checks), sentences=sentences)
 
 
 def probe_namespaces(intent: Intent, more: Iterable[str], selection: Selection) -> tuple[str, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pytest_zerotrust.cluster.access import Identity, missing_rights, who_am_i
+from pytest_zerotrust.cluster.access import Identity, Right, missing_rights, who_am_i
 from pytest_zerotrust.cluster.api import Api, ApiUnreachable
 from pytest_zerotrust.cluster.connection import open_connection
 from pytest_zerotrust.cluster.discovery import LiveWorkload, discover
 from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.errors import ClusterProblem, PermissionProblem, UsageProblem
-from pytest_zerotrust.fleet.rights import fleet_rights, own_namespace_rights
+from pytest_zerotrust.fleet.rights import own_namespace_rights
 from pytest_zerotrust.fleet.run import Run
+from pytest_zerotrust.needs import Selection, discovery_rights, needed_rights, probe_namespaces
 from pytest_zerotrust.settings import Settings
 
 
@@ -24,7 +25,7 @@ def preflight(
     api = Api(open_connection(settings.cluster), user_agent=f"pytest-zerotrust/{run.id}")
     identity = who_am_i(api)
     try:
-        _require_rights(api, identity, intent, settings.namespaces)
+        _refuse(identity, missing_rights(api, discovery_rights(intent)))
         live = discover(api, intent)
     except ApiUnreachable as error:
         raise ClusterProblem(f"{error}. The server was there a moment ago; try again.") from error
@@ -41,15 +42,28 @@ def image_of(settings: Settings, intent: Intent) -> str | None:
     return settings.probe_image or intent.probe.image
 
 
-def _require_rights(
-    api: Api, identity: Identity, intent: Intent, more_namespaces: tuple[str, ...]
+def require_rights(
+    settings: Settings, intent: Intent, identity: Identity, selection: Selection
 ) -> None:
-    missing = missing_rights(api, fleet_rights(intent, more_namespaces))
-    if not missing:
-        own = intent.probe.namespace
-        response = api.request("GET", f"/api/v1/namespaces/{own}")
-        if response.status == 404:
-            missing = missing_rights(api, own_namespace_rights())
+    """Ask for every right that the selected tests need. Nothing is created.
+
+    Raises PermissionProblem, which names what is missing, or ClusterProblem.
+    """
+    assert settings.cluster is not None
+    api = Api(open_connection(settings.cluster))
+    try:
+        missing = missing_rights(api, needed_rights(intent, settings.namespaces, selection))
+        if not missing and probe_namespaces(intent, settings.namespaces, selection):
+            own = intent.probe.namespace
+            response = api.request("GET", f"/api/v1/namespaces/{own}")
+            if response.status == 404:
+                missing = missing_rights(api, own_namespace_rights())
+    except ApiUnreachable as error:
+        raise ClusterProblem(f"{error}. The server was there a moment ago; try again.") from error
+    _refuse(identity, missing)
+
+
+def _refuse(identity: Identity, missing: list[Right]) -> None:
     if missing:
         shown = "; ".join(map(str, missing[:6]))
         more = f"; and {len(missing) - 6} more" if len(missing) > 6 else ""

@@ -25,6 +25,7 @@ from pytest_zerotrust.core.intent import Intent, Waiver
 from pytest_zerotrust.errors import UsageProblem
 from pytest_zerotrust.fleet.run import Run, expiring, new_run
 from pytest_zerotrust.intent.load import intent_from_text
+from pytest_zerotrust.needs import UNKNOWN, Selection
 from pytest_zerotrust.report.collector import Collector
 from pytest_zerotrust.settings import DEFAULT_INTENT, Settings, resolve
 from pytest_zerotrust.signals import Unhurried, end_on_sigterm
@@ -113,10 +114,11 @@ class ZeroTrustSession:
                         f"--zt-level {self.settings.level} demands a level, but {NO_CLUSTER}"
                     )
                 return
-            from pytest_zerotrust.preflight import preflight
+            from pytest_zerotrust.preflight import preflight, require_rights
 
             self.run = new_run(f"{getpass.getuser()}@{socket.gethostname()}")
             self.identity, self.live = preflight(self.settings, self.intent, self.run)
+            require_rights(self.settings, self.intent, self.identity, UNKNOWN)
             if self.identity.server_time is not None:
                 self.run = expiring(self.run, self.identity.server_time)
         except UsageProblem as error:
@@ -170,6 +172,12 @@ class ZeroTrustSession:
         if needs_cluster and without and not self.is_worker:
             raise pytest.UsageError(f"zerotrust: these tests need a cluster, but {NO_CLUSTER}")
         self.demand = [check for check in map(check_of, items) if check is not None]
+
+    def selection_of(self, items: list[pytest.Item]) -> Selection:
+        """What the collected tests stand for."""
+        ours = [item for item in items if uses_zerotrust(item)]
+        own = any(check_of(item) is None for item in ours)
+        return Selection(checks=tuple(self.demand), sentences=own)
 
     @property
     def engines(self) -> Engines:

@@ -165,7 +165,7 @@ _ALL = (
         title="what the declared Pod Security level forbids is rejected",
         level=3,
         severity="high",
-        remedy="Label the namespace pod-security.kubernetes.io/enforce with the level, "
+        remedy="Let Pod Security enforce the level in the namespace, "
         "or cover the field with a policy.",
         required=False,
     ),

@@ -56,7 +56,8 @@ def explain(result: Result, expected: Expected, explanation: Explanation) -> Res
     elif complete and refused and outcome is Outcome.ALLOWED:
         finding = BY_NOTHING
         if expected is Expected.DENIED:
-            verdict, reason = Verdict.INCONCLUSIVE, BY_NOTHING
+            verdict = Verdict.INCONCLUSIVE
+            reason = "denied-by-nothing-declared"
             headline = f"{headline}, but by nothing that is declared"
         else:
             headline = f"{headline}, and no declared policy denies it"

@@ -98,7 +98,8 @@ def _select(check: CoverageCheck, reading: PolicyReading, subjects: Subjects) ->
         return _result(check, Verdict.INCONCLUSIVE, "not-readable", reading.gaps[0])
     if not own:
         what = "the namespace has no policies that could select a pod"
-        return _result(check, Verdict.NOT_APPLICABLE, "no-policies", what)
+        reason = "no-policies"
+        return _result(check, Verdict.NOT_APPLICABLE, reason, what)
     what = f"each of {len(own)} policies selects a pod"
     return _result(check, Verdict.HOLDS, "", what, [str(policy) for policy in own])
 
@@ -107,7 +108,8 @@ def _cover(check: CoverageCheck, reading: PolicyReading, subjects: Subjects) -> 
     pods = [pod for pod in subjects.pods if pod.is_pod]
     if not pods:
         what = "the namespace has no pods with a network of their own"
-        return _result(check, Verdict.NOT_APPLICABLE, "no-workloads", what)
+        reason = "no-workloads"
+        return _result(check, Verdict.NOT_APPLICABLE, reason, what)
     bare: dict[str, list[bool]] = {}
     unclear: dict[str, None] = {}
     for dialect in reading.dialects:

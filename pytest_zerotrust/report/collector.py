@@ -20,7 +20,8 @@ _CONTROL_ID = re.compile(r"ZT-[A-Z]{3}-\d{3}")
 class Collector:
     """A plugin of the controller. ``results`` are results as data, in the order they came;
     ``used`` tells whether any test used a fixture of ours, skipped ones included, and ``crashed``
-    whether a worker of pytest-xdist died."""
+    whether a worker of pytest-xdist died; ``wide`` whether a sentence may have made pods that the
+    selected checks do not need."""
 
     def __init__(self) -> None:
         self.results: list[dict[str, Any]] = []

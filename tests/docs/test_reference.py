@@ -223,7 +223,7 @@ def _reasons_in_the_code() -> set[str]:
     for file in (ROOT / "pytest_zerotrust").rglob("*.py"):
         text = file.read_text("utf-8")
         word = r'"([a-z]+(?:-[a-z]+)*)"'
-        found |= set(re.findall(rf"Verdict\.INCONCLUSIVE,\s*{word}", text))
+        found |= set(re.findall(rf"Verdict\.(?:INCONCLUSIVE|NOT_APPLICABLE),\s*{word}", text))
         found |= set(re.findall(rf"\breason = {word}", text))
         found |= set(re.findall(rf"\breason={word}", text))
         found |= set(re.findall(rf"\b_unknown\(\s*{word}", text))

@@ -121,6 +121,21 @@ def test_spec_and_specs_both_count():
     assert outcome(policy, target=pod("w"), port=1) is ALLOWED
 
 
+def test_each_of_the_specs_counts_with_its_own_rules():
+    policy = cilium_policy()
+    del policy["spec"]
+    anyone = {"endpointSelector": {}, "ingress": [{"fromEndpoints": [labels(app="x")]}]}
+    other = {"endpointSelector": {}, "ingress": [{"fromEndpoints": [labels(app="w")]}]}
+    soft = {**other, "enableDefaultDeny": {"ingress": False}}
+    for specs in ([anyone, other], [other, anyone]):
+        found = decision({**policy, "specs": specs})
+        assert found.outcome is ALLOWED
+        place = f"specs[{specs.index(anyone)}].ingress[0]"
+        assert found.ingress.allowed_by == (f"CiliumNetworkPolicy a/c {place}",)
+    for specs in ([other, soft], [soft, other]):
+        assert outcome({**policy, "specs": specs}) is DENIED
+
+
 def test_deny_rules_win():
     allow = ingress({"fromEntities": ["all"]})
     refuse = cilium_policy("no", **EVERYONE, ingressDeny=[{"fromEndpoints": [labels(app="x")]}])
@@ -173,6 +188,18 @@ def test_requirements_narrow_down_every_rule_by_labels():
     assert outcome(demand, allow, source=gold) is ALLOWED
     entities = cilium_policy("allow", **EVERYONE, ingress=[{"fromEntities": ["cluster"]}])
     assert outcome(demand, entities, source=X) is ALLOWED
+
+
+def test_requirements_narrow_down_network_policies_as_well():
+    demand = ingress({"fromRequires": [{"matchLabels": {"tier": "gold"}}]})
+    gold = pod("g", labels={"tier": "gold"})
+    for rule in ({}, {"from": [{"podSelector": {}}]}, {"from": [{"namespaceSelector": {}}]}):
+        policy = network_policy(podSelector={}, policyTypes=["Ingress"], ingress=[rule])
+        assert outcome(demand, policy, source=X) is DENIED
+        assert outcome(demand, policy, source=gold) is ALLOWED
+        assert outcome(demand, policy, source=X, dialect=LETTER) is ALLOWED
+    ports = cilium_policy("ports", **EVERYONE, ingress=[PORT])
+    assert outcome(demand, ports, source=X) is ALLOWED
 
 
 def test_nodes():

@@ -72,12 +72,13 @@ def parse_cilium_policy(raw: Mapping[str, Any]) -> Policy:
     namespace = str(meta.get("namespace") or "")
     kind = "CiliumNetworkPolicy" if namespace else "CiliumClusterwideNetworkPolicy"
     name = str(meta.get("name", ""))
-    found = [raw["spec"]] if raw.get("spec") is not None else []
     more = raw.get("specs")
-    found += more if isinstance(more, (list, tuple)) else []
+    found = [("", raw["spec"])] if raw.get("spec") is not None else []
+    if isinstance(more, (list, tuple)):
+        found += [(f"specs[{number}].", spec) for number, spec in enumerate(more)]
     label = f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
     invalid = _called_invalid(raw)
-    sections = [_section(spec, namespace, label) for spec in found]
+    sections = [_section(spec, namespace, place) for place, spec in found]
     # One invalid part keeps Cilium from importing the whole object.
     doubt = invalid or next((s.doubt for s in sections if s.doubt), "")
     if not sections:
@@ -107,7 +108,7 @@ def _called_invalid(raw: Mapping[str, Any]) -> str:
     return ""
 
 
-def _section(raw: Any, namespace: str, label: str) -> Section:
+def _section(raw: Any, namespace: str, place: str) -> Section:
     if not isinstance(raw, Mapping):
         return Section(namespace=namespace, subject=Selector(), doubt="a spec is not an object")
     doubt = odd_fields(raw, _SECTION, "its spec")
@@ -120,7 +121,7 @@ def _section(raw: Any, namespace: str, label: str) -> Section:
     posture = posture if isinstance(posture, Mapping) else {}
     directions = {}
     for side in ("ingress", "egress"):
-        directions[side], problem = _direction(raw, side, namespace, posture.get(side))
+        directions[side], problem = _direction(raw, side, namespace, posture.get(side), place)
         doubt = doubt or problem
     if directions["ingress"] is None and directions["egress"] is None:
         doubt = doubt or "it has no rules at all"
@@ -145,7 +146,7 @@ def _own_namespace(raw: Any) -> Any:
 
 
 def _direction(
-    raw: Mapping[str, Any], side: str, namespace: str, posture: Any
+    raw: Mapping[str, Any], side: str, namespace: str, posture: Any, place: str
 ) -> tuple[Direction | None, str]:
     allow, deny = raw.get(side) or (), raw.get(f"{side}Deny") or ()
     if not isinstance(allow, (list, tuple)) or not isinstance(deny, (list, tuple)):
@@ -153,8 +154,8 @@ def _direction(
     if not allow and not deny:
         return None, ""
     prefix = "from" if side == "ingress" else "to"
-    read = [_rule(r, f"{side}[{i}]", prefix, namespace) for i, r in enumerate(allow)]
-    refused = [_rule(r, f"{side}Deny[{i}]", prefix, namespace) for i, r in enumerate(deny)]
+    read = [_rule(r, f"{place}{side}[{i}]", prefix, namespace) for i, r in enumerate(allow)]
+    refused = [_rule(r, f"{place}{side}Deny[{i}]", prefix, namespace) for i, r in enumerate(deny)]
     doubt = next((problem for _, problem in (*read, *refused) if problem), "")
     direction = Direction(
         # Without a word about it, a direction with rules is isolated (enableDefaultDeny).

@@ -197,27 +197,29 @@ class _Flow:
         found = chosen.found
         free = self._own_node(name, subject, peer)
         requires = _requirements(found)
-        allows: dict[str, Truth] = {}
-        denies: dict[str, Truth] = {}
+        allows: list[tuple[str, Truth]] = []
+        denies: list[tuple[str, Truth]] = []
         for policy, active, direction in found:
             for rule in direction.allow:
                 answer = self._rule(rule, subject, peer, name, requires[0], notes)
-                allows[f"{policy} {rule.where}"] = all_of((active, answer))
+                allows.append((f"{policy} {rule.where}", all_of((active, answer))))
             for rule in direction.deny:
                 answer = self._rule(rule, subject, peer, name, requires[1], notes)
-                denies[f"{policy} {rule.where}"] = all_of((active, answer))
-        isolating = {str(p): all_of((a, known(d.isolates))) for p, a, d in found}
-        isolated = any_of(isolating.values())
-        denied = any_of(denies.values())
-        passes = all_of((negate(denied), any_of((*allows.values(), free, negate(isolated)))))
+                denies.append((f"{policy} {rule.where}", all_of((active, answer))))
+        isolating = [(str(p), all_of((a, known(d.isolates)))) for p, a, d in found]
+        isolated = any_of(answer for _, answer in isolating)
+        denied = any_of(answer for _, answer in denies)
+        passes = all_of(
+            (negate(denied), any_of((*(answer for _, answer in allows), free, negate(isolated))))
+        )
         outcome = {True: Outcome.ALLOWED, False: Outcome.DENIED, None: Outcome.UNKNOWN}
         return Side(
             direction=name,
             outcome=outcome[passes.value],
             selecting=tuple(dict.fromkeys(str(policy) for policy, _, _ in found)),
-            isolated_by=tuple(n for n, answer in isolating.items() if answer.value),
-            allowed_by=tuple(n for n, answer in allows.items() if answer.value),
-            denied_by=tuple(n for n, answer in denies.items() if answer.value),
+            isolated_by=_certain(isolating),
+            allowed_by=_certain(allows),
+            denied_by=_certain(denies),
             why=passes.why,
             notes=tuple(notes),
         )
@@ -257,6 +259,10 @@ class _Flow:
         if rule.doubt and answer.possible:
             return unknown(rule.doubt)
         return answer
+
+
+def _certain(answers: Iterable[tuple[str, Truth]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name, answer in answers if answer.value))
 
 
 def _in_force(section: Section) -> Truth:

@@ -80,6 +80,7 @@ def _rule(raw: Any, where: str, peers_key: str, namespace: str) -> Rule:
         where=where,
         peers=tuple(_peer(p, f"{where}.{peers_key}", namespace) for p in peers) if peers else None,
         ports=tuple(_port(p, f"{where}.ports") for p in ports) if ports else None,
+        everybody_by_label=True,
         doubt=doubt,
     )
 

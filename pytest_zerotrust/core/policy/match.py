@@ -97,17 +97,17 @@ def peers_match(
     requires: Sequence[tuple[Truth, Selector]] = (),
 ) -> tuple[Truth, list[str]]:
     """Whether a rule's peers include this end of the flow, and notes about how that was read."""
+    demands = [
+        any_of((negate(active), by_identity(selector, peer, subject)))
+        for active, selector in requires
+    ]
     if rule.peers is None:
-        return YES, []
+        return all_of(demands) if rule.everybody_by_label else YES, []
     notes: list[str] = []
     answers = []
     for one in rule.peers:
         answer = _peer(one, peer, subject, dialect, notes)
-        if isinstance(one, LabelPeer):
-            demands = [
-                any_of((negate(active), by_identity(selector, peer, subject)))
-                for active, selector in requires
-            ]
+        if isinstance(one, (LabelPeer, PodPeer)):
             answer = all_of((answer, *demands))
         answers.append(answer)
     return any_of(answers), notes

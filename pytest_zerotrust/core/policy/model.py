@@ -34,8 +34,7 @@ class CidrPeer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelPeer:
-    """Endpoints by Cilium's identity labels. ``required`` marks those that fromRequires and
-    toRequires of other rules narrow down (fromEndpoints, toEndpoints)."""
+    """Endpoints by Cilium's identity labels (fromEndpoints, toEndpoints)."""
 
     selector: Selector
 
@@ -75,12 +74,15 @@ class PortSpec:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One rule. ``where`` is its place in the policy (``ingress[0]``). ``peers`` None means
-    everybody, an empty tuple nobody; ``ports`` None means all, an empty tuple none. ``doubt`` says
-    why what it says is not certain."""
+    everybody, an empty tuple nobody; ``ports`` None means all, an empty tuple none.
+    ``everybody_by_label``: Cilium reads 'everybody' as a selector of labels, which demands of
+    other rules narrow down. ``doubt`` says why what the rule says is not certain.
+    """
 
     where: str
     peers: tuple[Peer, ...] | None
     ports: tuple[PortSpec, ...] | None
+    everybody_by_label: bool = False
     doubt: str = ""
 
 
