@@ -11,6 +11,12 @@ import pytest
 from tests.fakes.cluster import gatekeeper
 from tests.plugin.conftest import ADMISSION, HASTE, NETWORK, Project, paragraph, text_of
 
+# Each rule broken in each of the two lists of containers, and nothing else of the corpus.
+SIX = " or ".join(
+    f"{case}-in-{where}-web"
+    for case in ("001-privileged", "002-may-run-as-root", "003-image-from-elsewhere")
+    for where in ("containers", "initContainers")
+)
 workers = pytest.mark.parametrize("words", [(), ("-n", "2")], ids=["alone", "two-workers"])
 
 
@@ -52,7 +58,7 @@ def holed(project: Project) -> Project:
 
 @workers
 def test_a_waived_violation_is_an_expected_failure_and_the_run_is_green(holed: Project, words):
-    result = holed.verify("--zt-conformance", "-k", "ZT-ADM", *words)
+    result = holed.verify("--zt-conformance", "-k", SIX, *words)
     result.assert_outcomes(passed=5, xfailed=1)
     assert result.ret == 0
     text = text_of(result)
@@ -66,7 +72,7 @@ def test_a_waived_violation_is_an_expected_failure_and_the_run_is_green(holed: P
 def test_waived_checks_are_counted_and_written(holed: Project, words):
     file = holed.path / "junit.xml"
     result = holed.verify(
-        "--zt-conformance", "-k", "ZT-ADM", f"--junitxml={file}", "--zt-artifacts=out", *words
+        "--zt-conformance", "-k", SIX, f"--junitxml={file}", "--zt-artifacts=out", *words
     )  # fmt: skip
     text = text_of(result)
     assert re.search(r"^level .*not applicable +waived +status$", text, re.M)
@@ -95,9 +101,9 @@ def test_waived_checks_are_counted_and_written(holed: Project, words):
 def test_a_control_that_is_waived_throughout_was_never_shown_to_hold(holed: Project):
     holed.api.cluster.admission = lets_in_privileged
     holed.intent(ADMISSION + waivers("ZT-ADM-001*"))
-    text = text_of(holed.verify("--zt-conformance", "-k", "ZT-ADM"))
+    text = text_of(holed.verify("--zt-conformance", "-k", SIX))
     assert re.search(r"^3  .* 4 +0 +0 +0 +2 +incomplete$", text, re.M)
-    assert "not shown to hold: ZT-ADM-001" in text
+    assert re.search(r"not shown to hold: .*ZT-ADM-001", text)
 
 
 def test_a_run_in_which_everything_is_waived_is_not_green(holed: Project):
@@ -108,7 +114,7 @@ def test_a_run_in_which_everything_is_waived_is_not_green(holed: Project):
 
 def test_an_exception_excuses_only_its_own_checks(holed: Project):
     holed.api.cluster.admission = lets_in_privileged
-    result = holed.verify("--zt-conformance", "-k", "ZT-ADM")
+    result = holed.verify("--zt-conformance", "-k", SIX)
     result.assert_outcomes(passed=4, xfailed=1, failed=1)
     assert result.ret == 1
 
@@ -127,7 +133,7 @@ def test_what_is_inconclusive_is_not_waived(holed: Project, words):
 
 
 def test_with_runxfail_a_waived_violation_is_shown_as_what_it_is(holed: Project):
-    result = holed.verify("--zt-conformance", "-k", "ZT-ADM", "--runxfail")
+    result = holed.verify("--zt-conformance", "-k", SIX, "--runxfail")
     result.assert_outcomes(passed=5, failed=1)
     assert result.ret == 1
     assert "ADMITTED, expected REJECTED" in text_of(result)
@@ -152,7 +158,7 @@ def test_a_test_that_swallows_a_waived_verdict_does_not_pass(holed: Project):
 
 def test_an_exception_whose_checks_all_hold_is_no_longer_needed(holed: Project):
     holed.api.cluster.admission = gatekeeper
-    result = holed.verify("--zt-conformance", "-k", "ZT-ADM")
+    result = holed.verify("--zt-conformance", "-k", SIX)
     assert result.ret == 0
     text = text_of(result)
     assert "no longer needed: the exception for ZT-ADM-001-privileged-in-init*" in text
