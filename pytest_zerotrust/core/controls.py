@@ -72,6 +72,7 @@ _ALL = (
         id="ZT-NET-006",
         title="ways out of the pods' network that nothing allows are denied",
         level=1,
+        required=False,
         severity="critical",
         remedy="Add a default-deny policy for egress, and allow each workload no more than the "
         "destinations it needs.",
@@ -80,6 +81,7 @@ _ALL = (
         id="ZT-NET-007",
         title="every allowed way out works",
         level=1,
+        required=False,
         severity="high",
         remedy="Allow egress from the workload to the destination's addresses and port.",
     ),
@@ -110,6 +112,7 @@ _ALL = (
         id="ZT-NET-011",
         title="a new pod is isolated from its first moment on",
         level=1,
+        required=False,
         severity="high",
         remedy="See that policies select pods by labels which they have when they are created, "
         "and that the CNI starts no pod before its policies are in force.",
