@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,17 @@ class SuiteRun:
     def verdicts(self) -> dict[str, str]:
         """The verdict of each check."""
         return {name: str(result["verdict"]) for name, result in self.results.items()}
+
+    def probed(self) -> dict[str, str]:
+        """The verdicts that rest on probe pods, and not on what the API server lists."""
+        listed = ("ZT-NET-005", "ZT-NET-008", "ZT-NET-009")
+        return {n: v for n, v in self.verdicts.items() if not n.startswith(listed)}
+
+    def about(self, workload: str) -> dict[str, str]:
+        """The probed verdicts of which this workload is one end."""
+        end = re.compile(rf"(^|->){re.escape(workload)}(->|:|$)")
+        probed = self.probed().items()
+        return {n: v for n, v in probed if end.search(str(self.results[n]["subject"]))}
 
     def of(self, *controls: str) -> dict[str, str]:
         """The verdicts of the checks of these controls."""
