@@ -265,7 +265,13 @@ class UdpClient(asyncio.DatagramProtocol):
 
 async def udp_exchange(ip: str, port: int, payload: bytes, timeout: float) -> bytes:
     loop = asyncio.get_running_loop()
-    transport, client = await loop.create_datagram_endpoint(UdpClient, remote_addr=(ip, port))
+    try:
+        transport, client = await loop.create_datagram_endpoint(UdpClient, remote_addr=(ip, port))
+    except OSError as error:
+        # Connecting a datagram socket sends nothing, so this was decided here.
+        if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            raise NoRoute(error.errno, os.strerror(error.errno)) from error
+        raise
     try:
         # A lost datagram must not look like a denial: send again within the time-out.
         for _ in range(3):
@@ -389,9 +395,21 @@ async def probe_dns(request: Json) -> Json:
     return out
 
 
+def has_route(ip: str) -> bool:
+    """True if the kernel would send packets there; connecting a datagram socket sends none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        return sock.connect_ex((ip, 53)) == 0
+
+
 async def dns_over_tcp(server: str, query: bytes, timeout: float) -> bytes:
     async def ask() -> bytes:
-        reader, writer = await asyncio.open_connection(server, 53)
+        try:
+            reader, writer = await asyncio.open_connection(server, 53)
+        except OSError as error:
+            # Over UDP this server is asked as well, and there the two can be told apart.
+            if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH) and not has_route(server):
+                raise NoRoute(error.errno, os.strerror(error.errno)) from error
+            raise
         try:
             writer.write(struct.pack(">H", len(query)) + query)
             size = struct.unpack(">H", await reader.readexactly(2))[0]
@@ -590,10 +608,9 @@ async def run_one(request: Json, pool: concurrent.futures.Executor) -> Json:
             request = await with_address(request)
         if request.get("ip") == "kubernetes":
             request = {**request, "ip": os.environ["KUBERNETES_SERVICE_HOST"]}
-        if kind in ("tcp", "sctp"):
-            return await probe_tcp(request)
-        if kind == "udp":
-            return await probe_udp(request)
+        if kind in ("tcp", "sctp", "udp"):
+            report = await (probe_udp if kind == "udp" else probe_tcp)(request)
+            return {**report, "ip": request["ip"]}
         if kind == "watch":
             return await probe_watch(request)
         if kind == "birth":
@@ -621,7 +638,8 @@ async def with_address(request: Json) -> Json:
         raise NoName("%s: no answer (%s)" % (request["host"], report["end"]))
     if report["rcode"] or not report["addresses"]:
         raise NoName("%s: rcode %s, no address" % (request["host"], report["rcode"]))
-    return {**request, "ip": report["addresses"][0]}
+    # The same one for all who ask, whatever order a name server shuffles them into.
+    return {**request, "ip": min(report["addresses"])}
 
 
 async def run_batch(probes: list[Json]) -> list[Json]:

@@ -143,7 +143,8 @@ def _not_placed(check: Check) -> Result:
     return Result(
         control=check.control,
         subject=check.subject,
-        verdict=Verdict.NOT_APPLICABLE,
+        # The cluster has the thing; that it may not be looked at proves nothing.
+        verdict=Verdict.INCONCLUSIVE,
         reason="no-pod-allowed",
         headline=f"{check.id}: it needs a pod in namespace {check.namespace}, which 'namespaces' "
         f"of the intent does not list",

@@ -39,6 +39,7 @@ def pod_facts(item: Mapping[str, Any]) -> PodFacts:
         labels=dict(meta.get("labels", {})),
         owner=owner_of(meta),
         host_network=bool(item["spec"].get("hostNetwork")),
+        service_account=item["spec"].get("serviceAccountName") or "default",
     )
 
 

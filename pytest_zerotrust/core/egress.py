@@ -17,8 +17,6 @@ CONNECTED = (Seen.SILENT, Seen.CLOSED, Seen.CUT)
 """Something took the connection and said nothing: enough of an answer to tell a leak, if the
 reference sees the same, but never enough to show that an allowed flow works."""
 
-_NOBODY = (Seen.REFUSED, Seen.UNREACHABLE)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressFacts:
@@ -105,9 +103,11 @@ def _finding(facts: EgressFacts, address: AddressFacts) -> _Finding:
             what = f"REACHED {where} ({seen.value}, as for anybody), expected DENIED"
             return _Finding(Verdict.VIOLATED, "", what)
         return _unclear("no-clear-answer", f"has no clear answer {where}: {seen.value}")
+    if len({o.address for o in (*address.held, *address.reference)}) > 1:
+        return _unclear("different-addresses", f"led to different addresses {where}")
     if seen not in REFUSALS:
         return _unclear("no-clear-answer", f"has no clear answer {where}: {seen.value}")
-    if known in _NOBODY:
+    if known is Seen.REFUSED and facts.expected is Expected.DENIED:
         what = f"not applicable: nothing listens {where}, not even for a pod without policies"
         return _Finding(Verdict.NOT_APPLICABLE, "nothing-listens", what)
     if known is not Seen.OPEN and known not in CONNECTED:

@@ -73,11 +73,11 @@ class OutsideKind(enum.Enum):
     API_SERVER = "api-server"
     """The API server of the cluster: the Service ``kubernetes`` in ``default``."""
     KUBELET = "kubelet"
-    """The kubelet of each node, at the node's address."""
+    """The kubelet of each node that probe pods run on, at the node's address."""
     ETCD = "etcd"
-    """etcd, at the addresses of the nodes of the control plane."""
+    """etcd, at the address of each node that probe pods run on."""
     NODE = "node"
-    """A port of every node, at the node's address."""
+    """A port of each node that probe pods run on, at the node's address."""
 
 
 METADATA_ADDRESS = "169.254.169.254"

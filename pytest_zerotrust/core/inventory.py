@@ -29,6 +29,7 @@ class PodFacts:
     labels: Mapping[str, str]
     owner: str
     host_network: bool = False
+    service_account: str = "default"
 
     @property
     def look(self) -> dict[str, str]:
@@ -115,13 +116,15 @@ def judge_alike(
     workload: Workload,
     remedy: str,
 ) -> Result:
-    """The verdict on a workload: it holds if all of its pods carry the same labels, and run in the
-    same kind of network."""
+    """The verdict on a workload: it holds if all of its pods carry the same labels and service
+    account, and run in the same kind of network."""
     workloads = list(workloads)
     own = [p for p in pods if workload in claimants(workload.namespace, p.labels, workloads)]
     variants: dict[tuple[tuple[tuple[str, str], ...], bool], list[PodFacts]] = {}
     for pod in own:
-        look = (tuple(sorted(pod.look.items())), pod.host_network)
+        # Some policies tell pods apart by their service account.
+        account = ("(service account)", pod.service_account)
+        look = (tuple(sorted((*pod.look.items(), account))), pod.host_network)
         variants.setdefault(look, []).append(pod)
     verdict, reason = Verdict.HOLDS, ""
     if not own:

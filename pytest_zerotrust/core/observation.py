@@ -6,7 +6,7 @@ import enum
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -35,11 +35,15 @@ class Seen(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One attempt: what was seen, after how many milliseconds, and the errno or text if any."""
+    """One attempt: what was seen, after how many milliseconds, and the errno or text if any.
+
+    ``address`` is the address that was tried, for servers that are not ours.
+    """
 
     seen: Seen
     ms: float = 0.0
     detail: str = ""
+    address: str = ""
 
     def __str__(self) -> str:
         detail = f" ({self.detail})" if self.detail else ""
@@ -56,7 +60,8 @@ def read_foreign(raw: Mapping[str, Any]) -> Observation:
 
     It has no key to prove, so OPEN means that whoever is at the address answered something.
     """
-    return _read(raw, lambda data: True)
+    observation = _read(raw, lambda data: True)
+    return replace(observation, address=str(raw.get("ip", "")))
 
 
 def read_flow(raw: Mapping[str, Any], *, key: bytes, nonce: str) -> Observation:

@@ -187,7 +187,7 @@ def newborn_checks(intent: Intent) -> Iterator[NewbornCheck]:
     flows: dict[str, list[Flow]] = {}
     for flow in intent.denied_flows():
         namespace = intent.workloads[flow.source].namespace
-        if chosen.setdefault(namespace, flow.source) == flow.source and _is_tcp(flow):
+        if _is_tcp(flow) and chosen.setdefault(namespace, flow.source) == flow.source:
             flows.setdefault(flow.source, []).append(flow)
     for workload, denied in flows.items():
         yield NewbornCheck(workload=workload, flows=tuple(denied))

@@ -64,7 +64,7 @@ def all_with_workloads(
         checks.append(check)
     if not checks:
         return []
-    single = NetworkEngine(engine.fleet, workloads, live)
+    single = NetworkEngine(engine.fleet, workloads, live, engine.read_policies)
     judge = Judge(single, single.snapshot(checks[0], checks))
     return [judge.flow(check) for check in checks]
 

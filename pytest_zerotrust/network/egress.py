@@ -9,7 +9,7 @@ from pytest_zerotrust.core.intent import Outside, OutsideKind
 from pytest_zerotrust.core.reachability import Expected
 from pytest_zerotrust.fleet import topology
 from pytest_zerotrust.fleet.fleet import Member
-from pytest_zerotrust.fleet.plan import PodSpec
+from pytest_zerotrust.fleet.plan import PodSpec, Role
 from pytest_zerotrust.network.attempts import AttemptList, usable_ip
 from pytest_zerotrust.network.batch import Attempt, Name
 from pytest_zerotrust.network.checks import EgressCheck
@@ -39,8 +39,13 @@ def addresses(outside: Outside, nodes: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def node_addresses(members: Mapping[str, Member]) -> dict[str, str]:
-    """The addresses of the nodes on which probe pods run, by the nodes' names."""
-    states = [member.state for member in members.values() if member.state is not None]
+    """The addresses of the nodes on which twins and canaries run, by the nodes' names."""
+    states = [
+        member.state
+        for member in members.values()
+        # A new pod comes after the attempts were chosen, and may land elsewhere.
+        if member.state is not None and member.spec.role is not Role.NEWBORN
+    ]
     return {state.node: state.node_ip for state in states if state.node and state.node_ip}
 
 

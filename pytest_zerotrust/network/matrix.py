@@ -46,6 +46,8 @@ class Answer:
         nothing; ``reached`` does."""
         if self.result.verdict not in (Verdict.HOLDS, Verdict.VIOLATED):
             return Reach.UNCLEAR
+        if len(set(self.result.evidence.get("held", ()))) > 1:
+            return Reach.UNCLEAR
         as_expected = self.result.verdict is Verdict.HOLDS
         return Reach.REACHED if as_expected is (self.expected is Expected.ALLOWED) else Reach.DENIED
 

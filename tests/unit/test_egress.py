@@ -83,6 +83,22 @@ def test_what_nobody_can_reach_is_no_denial():
     assert verdict(address(Seen.DROPPED, Seen.REFUSED)) is NOT_APPLICABLE
 
 
+def test_what_must_work_and_has_no_listener_is_never_passed_over():
+    for known in (Seen.REFUSED, Seen.UNREACHABLE):
+        assert verdict(address(Seen.REFUSED, known), expected=ALLOWED) is INCONCLUSIVE
+        assert verdict(address(Seen.DROPPED, known), expected=ALLOWED) is INCONCLUSIVE
+    assert verdict(address(Seen.DROPPED, Seen.UNREACHABLE)) is INCONCLUSIVE
+
+
+def test_a_name_that_led_to_two_addresses_shows_nothing():
+    place = AddressFacts(
+        address="www.example.com:80/tcp",
+        held=(Observation(seen=Seen.DROPPED, address="203.0.113.1"),) * 2,
+        reference=(Observation(seen=Seen.OPEN, address="203.0.113.2"),) * 2,
+    )
+    assert verdict(place) is INCONCLUSIVE
+
+
 def test_a_dead_source_denies_nothing():
     assert verdict(address(Seen.DROPPED, Seen.OPEN), source=DEAD) is INCONCLUSIVE
 
