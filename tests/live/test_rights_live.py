@@ -18,9 +18,22 @@ SUBJECT = "zerotrust-verifier"
 SHIPPED = ROOT / "ci" / "rbac" / "zerotrust-verifier.yaml"
 
 
+def wait_until_not_ending(lab: Cluster) -> None:
+    """Until the verifier's namespace is not about to vanish with what is put into it."""
+    ending = [
+        item
+        for item in lab.items("namespaces")
+        if item["metadata"]["name"] == "zerotrust-probes"
+        and "deletionTimestamp" in item["metadata"]
+    ]
+    if ending:
+        lab.kubectl("wait", "--for=delete", "namespace/zerotrust-probes", "--timeout=90s")
+
+
 @pytest.fixture
 def account(lab: Cluster, tmp_path: Path) -> Iterator[Path]:
     """A kubeconfig for the shipped service account, with the shipped rights."""
+    wait_until_not_ending(lab)
     lab.kubectl("apply", "-f", str(SHIPPED))
     token = lab.kubectl("create", "token", SUBJECT, "-n", "zerotrust-probes", "--duration=1h")
     config = yaml.safe_load(Path(lab.config).read_text())
