@@ -321,7 +321,9 @@ class Fleet:
             pending = [n for n in names if not _settled(wanted[n], states.get(n))]
             for name in pending:
                 state = states.get(name)
-                if state is not None and state.hopeless:
+                # They were all created, so one that a good answer lacks was deleted.
+                gone = state is None and not error
+                if gone or (state is not None and state.hopeless):
                     hopeless_since.setdefault(name, now)
                 else:
                     hopeless_since.pop(name, None)
