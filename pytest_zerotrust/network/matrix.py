@@ -169,8 +169,15 @@ def questions(
 ) -> list[tuple[Workload, Workload, FlowCheck]]:
     """Source, target and check of every flow between two of the workloads, to the given port or
     to each declared one. What is expected follows from the intent; what it does not know is
-    expected to be denied, which only decides how long is waited for it."""
+    expected to be denied, which only decides how long is waited for it.
+
+    Raises Inconclusive for a workload that the intent does not name, if no port is given: of its
+    ports nothing is known, so nothing could be said about the ways to it.
+    """
     ends = list(workloads)
+    unknown = [w.name for w in ends if not w.ports and w.key not in intent.workloads]
+    if port is None and unknown:
+        raise Inconclusive(f"no port is known of {', '.join(unknown)}: give matrix(..., port=N)")
     return [
         (source, target, question(intent, source, target, each))
         for source in ends
