@@ -203,7 +203,8 @@ class MeshEngine:
         attacks = [check for check in checks if isinstance(check, (PortCheck, SweepCheck))]
         calls = self._calls(checks)
         keys = sorted({check.workload for check in attacks})
-        pods = {key: self._pods(key) for key in keys}
+        called = {call.flow.target for call in calls}
+        pods = {key: self._pods(key) for key in sorted({*keys, *called})}
         facts = {fact.uid: fact for key in keys for fact in self._facts(key)}
         targets = [t for check in attacks for t in self._targets(check, pods[check.workload])]
         specs = {t.vantage.name: t.vantage for t in targets}

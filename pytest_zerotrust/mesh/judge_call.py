@@ -75,7 +75,11 @@ def judge_call(
     elif last in (Call.DENIED, Call.NOT_DELIVERED, Call.CUT):
         control = network()
         controls = (*controls, f"network: {control.headline}")
-        if control.verdict is Verdict.HOLDS:
+        changed = snapshot.changed.get(flow.target, "")
+        if changed:
+            # What went away or is not ready could not be reached, whoever asked.
+            verdict, reason, what = Verdict.INCONCLUSIVE, "pods-changed", f"{last.value}; {changed}"
+        elif control.verdict is Verdict.HOLDS:
             verdict, what = Verdict.VIOLATED, f"REFUSED ({last.value}), expected to be ALLOWED"
         else:
             verdict, reason = Verdict.INCONCLUSIVE, "masked"

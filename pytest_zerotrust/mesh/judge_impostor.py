@@ -46,6 +46,9 @@ def judge_impostor(engine: MeshEngine, snapshot: Snapshot, check: ImpostorCheck)
                 http=http,
             )
         )
+    changed = snapshot.changed.get(flow.target, "")
+    if changed and conclusion.verdict is Verdict.HOLDS:
+        conclusion = Conclusion(Verdict.INCONCLUSIVE, "pods-changed", changed)
     return Result(
         control=check.control,
         subject=check.subject,

@@ -64,7 +64,7 @@ def test_one_port_left_permissive_is_the_one_that_is_violated(
             },
             tmp_path,
         )
-    assert "production/database:5432/tcp: plaintext was ANSWERED, expected REFUSED" in output
+    assert "production/database:5432/tcp: plaintext was TAKEN by its proxy" in output
 
 
 def test_a_caller_that_speaks_plaintext_is_refused_inside_the_mesh(

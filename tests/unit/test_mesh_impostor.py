@@ -151,6 +151,7 @@ class Scene:
         self.reports: dict[Any, tuple[Mapping[str, Any], ...]] = {}
         self.problems: dict[str, str] = {}
         self.failed: dict[str, str] = {}
+        self.changed = ""
 
     def see(self, allowed: Mapping[str, Any], impostor: Mapping[str, Any]) -> Scene:
         self.reports["call", CallCheck(flow=self.check.flow).id] = (allowed,) * 3
@@ -169,8 +170,8 @@ class Scene:
         specs = [self.engine.meshed_twin("gateway"), self.engine.impostor("gateway")]
         members = {s.name: self.member(s) for s in specs if s is not None}
         snapshot = Snapshot(
-            members=members, pods={}, changed={}, targets=(), reports=self.reports,
-            failed=self.failed, covered=frozenset({self.check.id}),
+            members=members, pods={}, changed={"payments": self.changed}, targets=(),
+            reports=self.reports, failed=self.failed, covered=frozenset({self.check.id}),
         )  # fmt: skip
         return judge_impostor(self.engine, snapshot, self.check)
 
@@ -236,6 +237,15 @@ def test_a_caller_that_cannot_be_asked_shows_nothing(trouble, who):
     result = scene.judge()
     assert (result.verdict, result.reason) == (INCONCLUSIVE, "probe-not-available")
     assert "injected no proxy" in result.headline
+
+
+def test_a_target_that_changed_shows_nothing_but_an_answer():
+    scene = Scene().see(OK, DENIED)
+    scene.changed = "pod web/payments-1 went away during the batch"
+    assert (scene.judge().verdict, scene.judge().reason) == (INCONCLUSIVE, "pods-changed")
+    answered = Scene().see(OK, OK)
+    answered.changed = scene.changed
+    assert answered.judge().verdict is VIOLATED
 
 
 def test_both_callers_are_planned():
