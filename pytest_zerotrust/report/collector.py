@@ -20,8 +20,8 @@ _CONTROL_ID = re.compile(r"ZT-[A-Z]{3}-\d{3}")
 class Collector:
     """A plugin of the controller. ``results`` are results as data, in the order they came;
     ``used`` tells whether any test used a fixture of ours, skipped ones included, and ``crashed``
-    whether a worker of pytest-xdist died; ``wide`` whether a sentence may have made pods that the
-    selected checks do not need."""
+    whether a worker of pytest-xdist died; ``unusable`` says why workers could verify nothing;
+    ``wide`` whether a sentence may have made pods that the selected checks do not need."""
 
     def __init__(self) -> None:
         self.results: list[dict[str, Any]] = []
@@ -29,6 +29,7 @@ class Collector:
         self.inconclusive_controls: list[str] = []
         self.other_failures: list[str] = []
         self.cleanup: CleanupReport | None = None
+        self.unusable = ""
         self.used = False
         self.crashed = False
 
@@ -38,6 +39,7 @@ class Collector:
         for result in data.get("results", ()):
             self.results.append({**result, "test": report.nodeid})
         self.used = self.used or bool(data.get("uses"))
+        self.unusable = self.unusable or str(data.get("unusable", ""))
         if not report.failed:
             return
         verdicts = {result["verdict"] for result in data.get("results", ())}
