@@ -34,7 +34,9 @@ def judge_canaries(
     enforcement = snapshot.enforcement
     if enforcement.unreached:
         pairs = ", ".join(enforcement.unreached)
-        found.broken.append(f"the canary to be sealed was not even reached before ({pairs})")
+        found.broken.append(
+            f"nothing shows that the canary was reached before it was sealed ({pairs})"
+        )
     verdict, reason, what = _conclusion(found)
     control = CanaryCheck.control
     return Result(
