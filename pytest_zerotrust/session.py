@@ -30,7 +30,7 @@ from pytest_zerotrust.needs import UNKNOWN, Selection
 from pytest_zerotrust.report.collector import Collector
 from pytest_zerotrust.settings import DEFAULT_INTENT, Settings, resolve
 from pytest_zerotrust.signals import Unhurried, end_on_sigterm
-from pytest_zerotrust.suite import check_of, waived_checks
+from pytest_zerotrust.suite import check_of, implied_checks, waived_checks
 from pytest_zerotrust.usage import uses_zerotrust
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ZeroTrustSession:
         self.identity: Identity | None = None
         self.live: dict[str, LiveWorkload] = {}
         self.demand: list[Check] = []
-        self.collector = Collector()
+        self.collector = Collector(lambda: implied_checks(self.intent))
         self._engines: Engines | None = None
         self._lock = threading.Lock()
         self._restore_signal: Any = None

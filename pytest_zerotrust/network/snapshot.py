@@ -17,7 +17,10 @@ from pytest_zerotrust.network.settle import HOLD
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What one batch saw: the pods before and after it, the rounds, and the addresses used."""
+    """What one batch saw: the pods before and after it, the rounds, and the addresses used.
+
+    ``sealed`` is False if the policy of the sealed canaries was not there any more afterwards.
+    """
 
     members: Mapping[str, Member]
     twins: Mapping[str, PodSpec]
@@ -28,6 +31,7 @@ class Snapshot:
     covered: frozenset[str]
     index: Index
     enforcement: Enforcement
+    sealed: bool
     births: Mapping[str, Birth]
     declared: Declared
 
