@@ -11,6 +11,7 @@ import getpass
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -233,18 +234,19 @@ class ZeroTrustSession:
         return self._engines.api if self._engines is not None else None
 
     @property
-    def network_demand(self) -> list[Any]:
-        """The network checks that were collected."""
+    def network_demand(self) -> Iterator[Any]:
+        """The network checks that were collected, looked through only when they are needed: most
+        of thousands of tests find their check observed already."""
         from pytest_zerotrust.network.checks import Check as NetworkCheck
 
-        return [c for c in self.demand if isinstance(c, NetworkCheck)]
+        return (c for c in self.demand if isinstance(c, NetworkCheck))
 
     @property
-    def mesh_demand(self) -> list[Any]:
-        """The mesh checks that were collected."""
+    def mesh_demand(self) -> Iterator[Any]:
+        """The mesh checks that were collected, looked through only when they are needed."""
         from pytest_zerotrust.mesh.checks import CallCheck, PortCheck
 
-        return [c for c in self.demand if isinstance(c, (PortCheck, CallCheck))]
+        return (c for c in self.demand if isinstance(c, (PortCheck, CallCheck)))
 
     def admission_demand(self, check: Any) -> list[Any]:
         """The admission checks that were collected, to be sent along with ``check``. In a worker
