@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
 from pytest_zerotrust.cluster.discovery import LiveWorkload
+from pytest_zerotrust.cluster.servers import DNS_NAMESPACE
 from pytest_zerotrust.core.intent import Workload
 from pytest_zerotrust.errors import ZeroTrustError
 from pytest_zerotrust.fleet import topology
@@ -16,6 +17,7 @@ from pytest_zerotrust.fleet.plan import PodSpec
 from pytest_zerotrust.network import newborn
 from pytest_zerotrust.network.attempts import AttemptList
 from pytest_zerotrust.network.batch import Round, run_rounds
+from pytest_zerotrust.network.beyond import Beyond, Servers, UnreadServers
 from pytest_zerotrust.network.checks import (
     Check,
     DnsCheck,
@@ -26,7 +28,7 @@ from pytest_zerotrust.network.checks import (
     Via,
 )
 from pytest_zerotrust.network.declared import Declared, ReadPolicies, nothing_read
-from pytest_zerotrust.network.egress import add_egress
+from pytest_zerotrust.network.egress import add_egress, node_addresses
 from pytest_zerotrust.network.enforcement import seal_and_measure
 from pytest_zerotrust.network.settle import observe_until_settled
 from pytest_zerotrust.network.snapshot import Snapshot, make_index
@@ -40,6 +42,7 @@ class NetworkEngine:
     workloads: Mapping[str, Workload]
     live: Mapping[str, LiveWorkload]
     read_policies: ReadPolicies = nothing_read
+    servers: Servers = field(default_factory=UnreadServers)
     _snapshot: Snapshot | None = None
     _failed: dict[str, ZeroTrustError] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -105,9 +108,13 @@ class NetworkEngine:
             return run_rounds(self.fleet, asked.attempts, dns_pods, count)
 
         places = sorted({spec.namespace for spec in twins.values()})
-        before = self.read_policies(places)
+        # The policies of the DNS servers' namespace explain look-ups, and must not cloud the rest.
+        asks_dns = any(isinstance(check, DnsCheck) for check in checks)
+        areas = [places, *([[DNS_NAMESPACE]] if asks_dns else [])]
+        before = [self.read_policies(area) for area in areas]
         rounds = tuple(observe_until_settled(observe, asked.expected))
-        declared = Declared(before, self.read_policies(places))
+        after = [self.read_policies(area) for area in areas]
+        declared = Declared(before[0], after[0])
         births = self._births(newborns, members)
         return Snapshot(
             members=members,
@@ -121,6 +128,12 @@ class NetworkEngine:
             enforcement=enforcement,
             births=births,
             declared=declared,
+            beyond=Beyond(
+                declared=declared,
+                declared_dns=declared.joined(before[-1], after[-1]),
+                servers=self.servers,
+                nodes=node_addresses(members),
+            ),
         )
 
     def _newborns(

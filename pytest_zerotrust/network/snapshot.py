@@ -9,6 +9,7 @@ from pytest_zerotrust.core.observation import DnsObservation, Observation, Seen
 from pytest_zerotrust.fleet.fleet import Member
 from pytest_zerotrust.fleet.plan import PodSpec
 from pytest_zerotrust.network.batch import Attempt, Name, Round
+from pytest_zerotrust.network.beyond import Beyond
 from pytest_zerotrust.network.declared import Declared
 from pytest_zerotrust.network.enforcement import Enforcement
 from pytest_zerotrust.network.newborn import Birth
@@ -30,6 +31,7 @@ class Snapshot:
     enforcement: Enforcement
     births: Mapping[str, Birth]
     declared: Declared
+    beyond: Beyond
 
     @property
     def held(self) -> tuple[Round, ...]:
