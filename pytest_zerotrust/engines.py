@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_zerotrust.admission.engine import AdmissionEngine
 from pytest_zerotrust.cluster.api import Api
 from pytest_zerotrust.cluster.connection import open_connection
+from pytest_zerotrust.cluster.nodeports import read_doors
 from pytest_zerotrust.cluster.policies import read_policies
 from pytest_zerotrust.cluster.servers import ServerReader
 from pytest_zerotrust.core.intent import AdmissionIntent
@@ -61,6 +62,7 @@ def connect(session: ZeroTrustSession) -> Engines:
             live,
             functools.partial(read_policies, api),
             ServerReader(api),
+            functools.partial(read_doors, api),
         ),
         mesh=MeshEngine(fleet, intent, live),
         admission=AdmissionEngine(api, run, intent.admission or AdmissionIntent()),

@@ -24,12 +24,14 @@ from pytest_zerotrust.network.checks import (
     EgressCheck,
     FlowCheck,
     NewbornCheck,
+    NodePortCheck,
     SidePortsCheck,
     Via,
 )
 from pytest_zerotrust.network.declared import Declared, ReadPolicies, nothing_read
 from pytest_zerotrust.network.egress import add_egress, node_addresses
 from pytest_zerotrust.network.enforcement import seal_and_measure
+from pytest_zerotrust.network.nodeports import ReadDoors, add_ways_around, no_doors
 from pytest_zerotrust.network.settle import observe_until_settled
 from pytest_zerotrust.network.snapshot import Snapshot, make_index
 
@@ -43,9 +45,18 @@ class NetworkEngine:
     live: Mapping[str, LiveWorkload]
     read_policies: ReadPolicies = nothing_read
     servers: Servers = field(default_factory=UnreadServers)
+    read_doors: ReadDoors = no_doors
     _snapshot: Snapshot | None = None
     _failed: dict[str, ZeroTrustError] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def about(
+        self, workloads: Mapping[str, Workload], live: Mapping[str, LiveWorkload]
+    ) -> NetworkEngine:
+        """An engine for other workloads, with the same probe pods and a batch of its own."""
+        return NetworkEngine(
+            self.fleet, workloads, live, self.read_policies, self.servers, self.read_doors
+        )
 
     def snapshot(self, check: Check, demanded: Iterable[Check]) -> Snapshot:
         """Return a snapshot that covers ``check``; a new one covers all ``demanded`` as well."""
@@ -99,6 +110,12 @@ class NetworkEngine:
         asked.add_flows(c for c in checks if isinstance(c, FlowCheck))
         asked.add_side_ports(c for c in checks if isinstance(c, SidePortsCheck))
         add_egress(asked, (c for c in checks if isinstance(c, EgressCheck)))
+        around = add_ways_around(
+            asked,
+            [check for check in checks if isinstance(check, NodePortCheck)],
+            [(workload, self.live[key]) for key, workload in self.workloads.items()],
+            self.read_doors,
+        )
         asked.add_listeners()
         asked.add_canaries(sorted(nodes))
         self._add_barrier(asked, members, sorted(nodes))
@@ -134,6 +151,7 @@ class NetworkEngine:
                 servers=self.servers,
                 nodes=node_addresses(members),
             ),
+            around=around,
         )
 
     def _newborns(
@@ -220,6 +238,9 @@ def _workloads_of(check: Check) -> set[str]:
         return {check.flow.source, check.flow.target}
     if isinstance(check, SidePortsCheck):
         return {check.source, check.target}
-    if isinstance(check, NewbornCheck):
-        return {check.workload, *(flow.target for flow in check.flows)}
+    if isinstance(check, (NewbornCheck, NodePortCheck)):
+        return {
+            check.workload,
+            *(end for flow in check.flows for end in (flow.source, flow.target)),
+        }
     return {check.workload} if isinstance(check, (DnsCheck, EgressCheck)) else set()

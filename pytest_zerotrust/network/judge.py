@@ -25,12 +25,14 @@ from pytest_zerotrust.network.checks import (
     EgressCheck,
     FlowCheck,
     NewbornCheck,
+    NodePortCheck,
     SidePortsCheck,
     Via,
 )
 from pytest_zerotrust.network.engine import NetworkEngine
 from pytest_zerotrust.network.judge_canaries import judge_canaries
 from pytest_zerotrust.network.judge_more import judge_birth, judge_way_out
+from pytest_zerotrust.network.nodeports import judge_ways_around
 from pytest_zerotrust.network.snapshot import Snapshot
 
 
@@ -53,6 +55,8 @@ class Judge:
             return judge_birth(self, check)
         if isinstance(check, EgressCheck):
             return judge_way_out(self, check)
+        if isinstance(check, NodePortCheck):
+            return judge_ways_around(self, check)
         return judge_canaries(self.snapshot, self._engine.fleet.own_namespace, self.unusable)
 
     # -- flows

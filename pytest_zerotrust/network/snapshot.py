@@ -14,6 +14,7 @@ from pytest_zerotrust.network.declared import Declared
 from pytest_zerotrust.network.enforcement import Enforcement
 from pytest_zerotrust.network.newborn import Birth
 from pytest_zerotrust.network.settle import HOLD
+from pytest_zerotrust.network.ways import WaysAround
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class Snapshot:
     births: Mapping[str, Birth]
     declared: Declared
     beyond: Beyond
+    around: WaysAround
 
     @property
     def held(self) -> tuple[Round, ...]:

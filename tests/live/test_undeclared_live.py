@@ -98,7 +98,7 @@ def stray(lab: Cluster) -> Iterator[None]:
 def test_what_nobody_declared_earns_no_verdict(scenario, lab: Cluster, stray: None, tmp_path: Path):
     intent = tmp_path / "stray.yaml"
     intent.write_text(INTENT)
-    arguments = ("--zt-level", "1", "--zt-intent", str(intent), *SELECTED)
+    arguments = ("--zt-intent", str(intent), *SELECTED)
     to_right = (
         "ZT-NET-002-left->right:9009/tcp-pod-ip",
         "ZT-NET-002-left->right:9009/tcp-service-ip",
