@@ -244,9 +244,9 @@ class ZeroTrustSession:
     @property
     def mesh_demand(self) -> Iterator[Any]:
         """The mesh checks that were collected, looked through only when they are needed."""
-        from pytest_zerotrust.mesh.checks import CallCheck, PortCheck
+        from pytest_zerotrust.mesh.checks import Check as MeshCheck
 
-        return (c for c in self.demand if isinstance(c, (PortCheck, CallCheck)))
+        return (c for c in self.demand if isinstance(c, MeshCheck))
 
     def admission_demand(self, check: Any) -> list[Any]:
         """The admission checks that were collected, to be sent along with ``check``. In a worker
