@@ -30,6 +30,7 @@ from pytest_zerotrust.network.checks import (
     denied_egress_checks,
     dns_checks,
     newborn_checks,
+    node_port_checks,
     side_port_checks,
 )
 from pytest_zerotrust.network.checks import Check as NetworkCheck
@@ -140,6 +141,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             control="ZT-NET-011",
             make=newborn_checks,
             why_none="the intent leaves no TCP flow undeclared",
+        ),
+        "node-ports": Kind(
+            control="ZT-NET-012",
+            make=node_port_checks,
+            why_none="the intent leaves no flow undeclared",
         ),
         "plaintext": Kind(
             control="ZT-MSH-001",

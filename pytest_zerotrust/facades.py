@@ -164,7 +164,8 @@ class Admission(Facade):
         """A policy must reject the manifest because of one field, like ``spec.hostNetwork``.
 
         The same manifest with ``instead`` in that field (by default: without it) must be admitted.
-        ``engine`` and ``policy`` narrow down who must reject. Nothing is stored: both are dry runs.
+        ``engine`` and ``policy`` narrow down who must reject. Nothing is stored: all are dry runs.
+        Where the template of a workload controller passes, the pods that come from it decide.
         """
         __tracebackhide__ = True
         from pytest_zerotrust.admission.custom import rejection
@@ -175,7 +176,10 @@ class Admission(Facade):
         return result
 
     def admits(self, manifest: Mapping[str, Any]) -> Result:
-        """The manifest must be admitted as it is, on a dry run."""
+        """The manifest must be admitted, and so must the pods that come from it; all are dry runs.
+
+        What a mutation made of the given fields is told in the result's ``observed``.
+        """
         __tracebackhide__ = True
         from pytest_zerotrust.admission.custom import admission
 

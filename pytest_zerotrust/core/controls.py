@@ -118,6 +118,15 @@ _ALL = (
         "and that the CNI starts no pod before its policies are in force.",
     ),
     Control(
+        id="ZT-NET-012",
+        title="a workload's node ports are closed to workloads that may not reach it",
+        level=1,
+        required=False,
+        severity="high",
+        remedy="Deny egress to the nodes and to external addresses of the cluster, or make the "
+        "Service one of type ClusterIP; the target's policies do not see who calls by a node.",
+    ),
+    Control(
         id="ZT-MSH-001",
         title="plaintext to a meshed workload is refused by its proxy",
         level=2,

@@ -103,6 +103,9 @@ def _workload(key: str, value: Mapping[str, Any]) -> Workload:
             ports.append(Port(item))
         elif isinstance(item, float):
             ports.append(Port(int(item)))
+        elif isinstance(item, str):
+            number, _, protocol = item.partition("/")
+            ports.append(Port(int(number), protocol.upper()))
         else:
             ports.append(Port(int(item["port"]), item.get("protocol", "TCP"), item.get("send", "")))
     return Workload(

@@ -405,6 +405,8 @@ def predict(controls: Controls) -> dict[str, str]:
         verdicts[f"ZT-NET-008-{namespace}"] = HOLDS
     for source in world.pods:
         verdicts[f"ZT-NET-009-{source}"] = HOLDS
+        # No Service of the lab has a node port.
+        verdicts[f"ZT-NET-012-{source}-node-port"] = NOT_APPLICABLE
         verdicts[f"ZT-NET-004-{source}"] = HOLDS if resolves(plain(source)) else VIOLATED
         for target in world.pods:
             if source == target:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.live.oracle import Controls, World, predict
-from tests.live.support import Cluster, differences, exit_status, run_suite
+from tests.live.support import Cluster, differences, exit_status, holding, run_suite
 
 pytestmark = pytest.mark.live
 
@@ -186,7 +186,7 @@ def test_exactly_the_checks_that_depend_on_an_altered_policy_change(
     scenario, lab: Cluster, tmp_path: Path
 ):
     seed = int(os.environ.get("ZT_SEED", time.time_ns() % 1_000_000))
-    rounds = int(os.environ.get("ZT_ALTERATIONS", "3"))
+    rounds = int(os.environ.get("ZT_ALTERATIONS", "1"))
     print(f"ZT_SEED={seed}")
     scenario("hardened")
     choices = alterations(lab)
@@ -211,6 +211,8 @@ def test_exactly_the_checks_that_depend_on_an_altered_policy_change(
 def test_the_oracle_expects_hardened_to_hold(scenario, lab: Cluster):
     scenario("hardened")
     (choice, *_) = alterations(lab)
-    whole = replace(choice.controls, network=(*choice.controls.network, choice.before))
+    assert choice.before is not None
     assert choice.after is None
-    assert set(predict(whole).values()) == {"holds"}
+    whole = replace(choice.controls, network=(*choice.controls.network, choice.before))
+    expected = predict(whole)
+    assert expected == holding(expected)
