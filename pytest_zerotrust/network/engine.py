@@ -66,6 +66,16 @@ class NetworkEngine:
         run, own = self.fleet.run, self.fleet.own_namespace
         return [*twins, *topology.canaries(run, own, nodes)] if twins else []
 
+    def plan_of_newborns(self, checks: Iterable[Check]) -> list[PodSpec]:
+        """The pods that are made only when the others run; what these try is not known before."""
+        return [
+            topology.newborn(
+                self.fleet.run, self.workloads[check.workload], self.live[check.workload], ()
+            )
+            for check in checks
+            if isinstance(check, NewbornCheck)
+        ]
+
     def _twins(self, checks: Iterable[Check]) -> dict[str, PodSpec]:
         checks = list(checks)
         keys: set[str] = set()
