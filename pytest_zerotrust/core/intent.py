@@ -8,6 +8,7 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -177,12 +178,18 @@ class AdmissionIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeIntent:
-    """How probe pods are made. ``namespace`` is the namespace of our own."""
+    """How probe pods are made. ``namespace`` is the namespace of our own.
+
+    ``tolerations`` are as in a Pod (core/v1 Toleration), and pass through as they are.
+    """
 
     image: str | None = None
     namespace: str = "zerotrust-probes"
     pull_secrets: tuple[str, ...] = ()
     max_pods: int = 60
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    priority_class: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

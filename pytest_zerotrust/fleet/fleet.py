@@ -252,7 +252,7 @@ class Fleet:
         self._problems.update(unready_conflicts(twins, services))
 
     def _create_pod(self, spec: PodSpec) -> str:
-        body = manifests.pod(spec, self.run, str(self._image), self._probe.pull_secrets)
+        body = manifests.pod(spec, self.run, str(self._image), self._probe)
         path = f"/api/v1/namespaces/{spec.namespace}/pods"
         for attempt in range(_FRESH_NAMESPACE_TRIES):
             try:

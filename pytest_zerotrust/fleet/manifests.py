@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from pytest_zerotrust.core.intent import MeshIntent, Port
+from pytest_zerotrust.core.intent import MeshIntent, Port, ProbeIntent
 from pytest_zerotrust.fleet.plan import KUBELET_PORT, PodSpec, Role
 from pytest_zerotrust.fleet.run import (
     ANNOTATION_EXPIRES,
@@ -51,7 +51,7 @@ def _metadata(run: Run, name: str, namespace: str | None, labels: Mapping[str, s
     return meta
 
 
-def pod(spec: PodSpec, run: Run, image: str, pull_secrets: tuple[str, ...]) -> dict[str, Any]:
+def pod(spec: PodSpec, run: Run, image: str, probe: ProbeIntent) -> dict[str, Any]:
     """The manifest of a probe pod. It passes Pod Security 'restricted' (a node probe needs its
     host network and so only passes 'privileged'; its container is restricted all the same)."""
     labels = {
@@ -80,8 +80,7 @@ def pod(spec: PodSpec, run: Run, image: str, pull_secrets: tuple[str, ...]) -> d
             "containers": [_container(spec, run, image, ports)],
         },
     }
-    if pull_secrets:
-        body["spec"]["imagePullSecrets"] = [{"name": name} for name in pull_secrets]
+    body["spec"] |= _placing(probe)
     if spec.role is Role.NODE:
         body["spec"]["hostNetwork"] = True
     if spec.node is not None:
@@ -89,6 +88,20 @@ def pod(spec: PodSpec, run: Run, image: str, pull_secrets: tuple[str, ...]) -> d
     elif spec.near is not None:
         body["spec"]["affinity"] = _near_node(spec.near)
     return body
+
+
+def _placing(probe: ProbeIntent) -> dict[str, Any]:
+    """What the user wants of every probe pod: secrets to pull by, and where it may run."""
+    wanted: dict[str, Any] = {}
+    if probe.pull_secrets:
+        wanted["imagePullSecrets"] = [{"name": name} for name in probe.pull_secrets]
+    if probe.node_selector:
+        wanted["nodeSelector"] = dict(probe.node_selector)
+    if probe.tolerations:
+        wanted["tolerations"] = [dict(one) for one in probe.tolerations]
+    if probe.priority_class is not None:
+        wanted["priorityClassName"] = probe.priority_class
+    return wanted
 
 
 def _pod_security(ports: tuple[Port, ...]) -> dict[str, Any]:

@@ -168,4 +168,7 @@ def _probe(data: Mapping[str, Any]) -> ProbeIntent:
         namespace=data.get("namespace", default.namespace),
         pull_secrets=tuple(data.get("pullSecrets", ())),
         max_pods=data.get("maxPods", default.max_pods),
+        node_selector=dict(data.get("nodeSelector", {})),
+        tolerations=tuple(data.get("tolerations", ())),
+        priority_class=data.get("priorityClassName"),
     )
