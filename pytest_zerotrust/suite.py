@@ -29,18 +29,21 @@ def suite_path() -> Path:
 
 
 def parametrize(metafunc: pytest.Metafunc, marker: pytest.Mark, session: ZeroTrustSession) -> None:
-    """Give the argument ``check`` of a marked test its values."""
+    """Give the argument ``check`` of a marked test its values, or note that it is misused."""
     kinds = marker.args
-    if len(kinds) != 1 or kinds[0] not in KINDS:
-        raise pytest.UsageError(
-            f"{metafunc.definition.nodeid}: zt_each takes one kind of check, not "
-            f"{', '.join(map(repr, kinds)) or 'nothing'}. Known: {', '.join(KINDS)}."
-        )
     if ARGUMENT not in metafunc.fixturenames:
-        raise pytest.UsageError(
+        session.misused(
             f"{metafunc.definition.nodeid}: a test marked zt_each needs an argument named "
             f"'{ARGUMENT}'."
         )
+        return
+    if len(kinds) != 1 or kinds[0] not in KINDS:
+        session.misused(
+            f"{metafunc.definition.nodeid}: zt_each takes one kind of check, not "
+            f"{', '.join(map(repr, kinds)) or 'nothing'}. Known: {', '.join(KINDS)}."
+        )
+        metafunc.parametrize(ARGUMENT, [None], ids=["misused"])
+        return
     checks = checks_of(kinds[0], session.intent)
     metafunc.parametrize(ARGUMENT, checks, ids=[check.id for check in checks])
 

@@ -39,7 +39,7 @@ HOPELESS_AFTER = 5.0
 _POLL = 0.5
 _FRESH_NAMESPACE_TRIES = 40
 _PARALLEL = 8
-_PARALLEL_EXECS = 16
+_PARALLEL_EXECS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,12 @@ from pytest_zerotrust.core.observation import DnsObservation, Observation, Seen
 from pytest_zerotrust.fleet.fleet import Member
 from pytest_zerotrust.fleet.plan import PodSpec
 from pytest_zerotrust.network.batch import Attempt, Name, Round
+from pytest_zerotrust.network.beyond import Beyond
 from pytest_zerotrust.network.declared import Declared
 from pytest_zerotrust.network.enforcement import Enforcement
 from pytest_zerotrust.network.newborn import Birth
 from pytest_zerotrust.network.settle import HOLD
+from pytest_zerotrust.network.ways import WaysAround
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,8 @@ class Snapshot:
     sealed: bool
     births: Mapping[str, Birth]
     declared: Declared
+    beyond: Beyond
+    around: WaysAround
 
     @property
     def held(self) -> tuple[Round, ...]:

@@ -26,8 +26,9 @@ def check_id(result: Mapping[str, Any]) -> str:
 class Collector:
     """A plugin of the controller. ``results`` are results as data, in the order they came;
     ``used`` tells whether any test used a fixture of ours, skipped ones included, and ``crashed``
-    whether a worker of pytest-xdist died. ``implied`` gives the ids of the checks that the intent
-    implies, by level; it is asked once, when a level is to be judged."""
+    whether a worker of pytest-xdist died; ``unusable`` says why workers could verify nothing.
+    ``implied`` gives the ids of the checks that the intent implies, by level; it is asked once,
+    when a level is to be judged."""
 
     def __init__(self, implied: Callable[[], Mapping[int, Collection[str]]]) -> None:
         self._implied_by_intent = implied
@@ -36,6 +37,7 @@ class Collector:
         self.inconclusive_controls: list[str] = []
         self.other_failures: list[str] = []
         self.cleanup: CleanupReport | None = None
+        self.unusable = ""
         self.used = False
         self.crashed = False
 
@@ -45,6 +47,7 @@ class Collector:
         for result in data.get("results", ()):
             self.results.append({**result, "test": report.nodeid})
         self.used = self.used or bool(data.get("uses"))
+        self.unusable = self.unusable or str(data.get("unusable", ""))
         if not report.failed:
             return
         verdicts = {result["verdict"] for result in data.get("results", ())}

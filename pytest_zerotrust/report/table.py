@@ -32,7 +32,9 @@ _HINT = (
 def show(reporter: Any, collector: Collector, *, demanded: int | None) -> None:
     """Write the table to pytest's terminal reporter; ``demanded`` is the level of --zt-level."""
     reporter.section("zero trust")
-    if collector.results or collector.inconclusive_tests:
+    if collector.unusable:
+        reporter.write_line(f"ERROR: {collector.unusable}", red=True)
+    elif collector.results or collector.inconclusive_tests:
         _rows(reporter, collector, demanded)
     else:
         reporter.write_line(_HINT)

@@ -229,7 +229,7 @@ def _reasons_in_the_code() -> set[str]:
         found |= set(re.findall(rf"Verdict\.(?:INCONCLUSIVE|NOT_APPLICABLE),\s*{word}", text))
         found |= set(re.findall(rf"\breason = {word}", text))
         found |= set(re.findall(rf"\breason={word}", text))
-        found |= set(re.findall(rf"\b_un(?:known|clear)\(\s*{word}", text))
+        found |= set(re.findall(rf"\b_?un(?:known|clear)\(\s*{word}", text))
         found |= set(re.findall(rf"PortMode\.[A-Z_]+: \(\s*{word}", text))
     return found
 
