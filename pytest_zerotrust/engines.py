@@ -50,7 +50,7 @@ def connect(session: ZeroTrustSession) -> Engines:
         intent.probe,
         image_of(settings, intent),
         allowed_namespaces=(*intent.namespaces, *settings.namespaces),
-        pod_security=own_pod_security(intent.mesh),
+        pod_security=own_pod_security(intent),
     )
     live = dict(session.live)
     return Engines(
@@ -63,6 +63,7 @@ def connect(session: ZeroTrustSession) -> Engines:
             functools.partial(read_policies, api),
             ServerReader(api),
             functools.partial(read_doors, api),
+            intent.probe.host_network,
         ),
         mesh=MeshEngine(fleet, intent, live),
         admission=AdmissionEngine(api, run, intent.admission or AdmissionIntent()),

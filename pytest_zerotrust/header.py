@@ -15,7 +15,8 @@ def header_lines(settings: Settings, intent: Intent, identity: Identity, run: Ru
     twins = len(intent.workloads)
     callers = {f.source for f in intent.flows if intent.workloads[f.source].meshed}
     meshed = len(callers) if intent.mesh is not None else 0
-    node = 3 if intent.mesh is not None and intent.mesh.node_vantage else 2
+    vantage = intent.mesh is not None and intent.mesh.node_vantage
+    node = 3 if vantage or intent.probe.host_network else 2
     lines = [
         f"zerotrust: run {run.id}, server {identity.server}, Kubernetes {identity.server_version}",
         f"zerotrust: context {identity.context} ({settings.cluster_source}), "

@@ -288,7 +288,7 @@ def print_rbac(config: pytest.Config) -> int:
         explaining_rights(intent, session.settings.namespaces),
         subject="zerotrust-verifier",
         own_namespace=intent.probe.namespace,
-        pod_security=own_pod_security(intent.mesh),
+        pod_security=own_pod_security(intent),
     )
     print(text, end="")
     return 0

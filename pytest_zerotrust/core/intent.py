@@ -177,12 +177,14 @@ class AdmissionIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeIntent:
-    """How probe pods are made. ``namespace`` is the namespace of our own."""
+    """How probe pods are made. ``namespace`` is the namespace of our own. ``host_network`` allows
+    one pod in each node's own network, for what is reported without judgement."""
 
     image: str | None = None
     namespace: str = "zerotrust-probes"
     pull_secrets: tuple[str, ...] = ()
     max_pods: int = 60
+    host_network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

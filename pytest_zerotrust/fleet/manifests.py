@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from pytest_zerotrust.core.intent import MeshIntent, Port
+from pytest_zerotrust.core.intent import Intent, Port
 from pytest_zerotrust.fleet.plan import KUBELET_PORT, PodSpec, Role
 from pytest_zerotrust.fleet.run import (
     ANNOTATION_EXPIRES,
@@ -199,9 +199,10 @@ def own_namespace_labels(pod_security: str) -> dict[str, str]:
     }
 
 
-def own_pod_security(mesh: MeshIntent | None) -> str:
+def own_pod_security(intent: Intent) -> str:
     """The Pod Security level that our own namespace enforces; node probes need the loosest."""
-    return "privileged" if mesh is not None and mesh.node_vantage else "restricted"
+    vantage = intent.mesh is not None and intent.mesh.node_vantage
+    return "privileged" if vantage or intent.probe.host_network else "restricted"
 
 
 def namespace(name: str, run: Run, *, pod_security: str) -> dict[str, Any]:

@@ -171,4 +171,5 @@ def _probe(data: Mapping[str, Any]) -> ProbeIntent:
         namespace=data.get("namespace", default.namespace),
         pull_secrets=tuple(data.get("pullSecrets", ())),
         max_pods=data.get("maxPods", default.max_pods),
+        host_network=data.get("hostNetwork", default.host_network),
     )

@@ -14,6 +14,7 @@ from pytest_zerotrust.network.declared import Declared
 from pytest_zerotrust.network.enforcement import Enforcement
 from pytest_zerotrust.network.newborn import Birth
 from pytest_zerotrust.network.settle import HOLD
+from pytest_zerotrust.network.surroundings import Surroundings
 from pytest_zerotrust.network.ways import WaysAround
 
 
@@ -34,6 +35,7 @@ class Snapshot:
     declared: Declared
     beyond: Beyond
     around: WaysAround
+    surroundings: Surroundings
 
     @property
     def held(self) -> tuple[Round, ...]:
