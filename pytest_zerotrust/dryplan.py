@@ -49,6 +49,9 @@ def plan_lines(session: ZeroTrustSession, selection: Selection) -> Iterator[str]
     if any(spec.namespace == intent.probe.namespace for spec in specs.values()):
         yield f"create Namespace {intent.probe.namespace}, if it is not there"
         yield f"create NetworkPolicy in {intent.probe.namespace}, for pods of this run only"
+    for namespace in sorted({spec.namespace for spec in specs.values()}):
+        if namespace in intent.baseline_namespaces:
+            yield f"create Namespace {namespace}, if it is not there; policies for our pods there"
     for check in selection.checks:
         yield from _target(check)
     yield from _services(specs.values(), selection)

@@ -42,6 +42,13 @@ NO_CLUSTER = (
 )
 
 
+BASELINE_ONLY = (
+    "baseline: pods and policies of the verifier's own show what this network does with policies. "
+    "Nothing is shown about your workloads: who reaches whom, mutual TLS, admission. "
+    "An intent file names them (--zt-draft writes a first one)."
+)
+
+
 class ZeroTrustSession:
     """State of the plugin in one process."""
 
@@ -253,6 +260,8 @@ class ZeroTrustSession:
 
                 show_matrix(terminalreporter, self.collector.results, self.intent.workloads)
             show_waivers(terminalreporter, self.collector.states_of(self.waived))
+            if self.intent.baseline and not self.intent.workloads:
+                terminalreporter.write_line(BASELINE_ONLY)
 
     def close(self) -> None:
         """Give back the signal handler."""
@@ -265,7 +274,9 @@ def _intent_text(settings: Settings) -> tuple[str, str]:
     from pytest_zerotrust.intent.load import read_text
 
     if settings.intent_file is None:
-        return "version: 1\n", f"no intent file ({DEFAULT_INTENT})"
+        # Whoever asks for the suite without a file is told what the network does with policies.
+        baseline = "baseline: true\n" if settings.conformance else ""
+        return f"version: 1\n{baseline}", f"no intent file ({DEFAULT_INTENT})"
     return read_text(settings.intent_file), str(settings.intent_file)
 
 

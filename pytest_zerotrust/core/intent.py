@@ -193,6 +193,7 @@ class Intent:
 
     ``flows`` are those between workloads. ``egress`` are those to ``outside`` destinations, whose
     target is the key of one; no key names both a workload and an outside destination.
+    ``baseline``: what the network does with policies is shown on pods of our own.
     """
 
     source: str
@@ -205,6 +206,13 @@ class Intent:
     mesh: MeshIntent | None = None
     admission: AdmissionIntent | None = None
     probe: ProbeIntent = field(default_factory=ProbeIntent)
+    baseline: bool = False
+
+    @property
+    def baseline_namespaces(self) -> tuple[str, ...]:
+        """The two further namespaces of our own that the baseline needs; empty without it."""
+        own = self.probe.namespace
+        return (f"{own}-a", f"{own}-b") if self.baseline else ()
 
     def allows(self, source: str, target: str, port: Port) -> bool:
         """True if the user declared this flow."""

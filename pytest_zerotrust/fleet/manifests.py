@@ -213,12 +213,18 @@ def namespace(name: str, run: Run, *, pod_security: str) -> dict[str, Any]:
 
 def seal(name: str, own_namespace: str, run: Run) -> dict[str, Any]:
     """The policy that closes the sealed canaries. It selects pods of this run only."""
+    spec = {
+        "podSelector": {"matchLabels": {LABEL_RUN: run.id, LABEL_ROLE: Role.SEALED.value}},
+        "policyTypes": ["Ingress"],
+    }
+    return policy(name, own_namespace, run, spec)
+
+
+def policy(name: str, own_namespace: str, run: Run, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A policy in a namespace of our own; what it selects must be pods of this run only."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
         "metadata": _metadata(run, name, own_namespace, {}),
-        "spec": {
-            "podSelector": {"matchLabels": {LABEL_RUN: run.id, LABEL_ROLE: Role.SEALED.value}},
-            "policyTypes": ["Ingress"],
-        },
+        "spec": spec,
     }

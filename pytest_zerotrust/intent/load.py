@@ -93,6 +93,7 @@ def _build(document: Document, name: str, today: datetime.date) -> Intent:
         mesh=_mesh(data["mesh"]) if "mesh" in data else None,
         admission=_admission(data["admission"], namespaces) if "admission" in data else None,
         probe=_probe(data.get("probe", {})),
+        baseline=data.get("baseline", False),
     )
 
 

@@ -16,7 +16,7 @@ from pytest_zerotrust.fleet import topology
 from pytest_zerotrust.fleet.fleet import Fleet, Member
 from pytest_zerotrust.fleet.plan import PodSpec, Role
 from pytest_zerotrust.fleet.state import PodState
-from pytest_zerotrust.network import newborn
+from pytest_zerotrust.network import baseline, newborn
 from pytest_zerotrust.network.attempts import AttemptList
 from pytest_zerotrust.network.batch import Round, run_rounds
 from pytest_zerotrust.network.beyond import Beyond, Servers, UnreadServers
@@ -51,6 +51,7 @@ class NetworkEngine:
     servers: Servers = field(default_factory=UnreadServers)
     read_doors: ReadDoors = no_doors
     host_network: bool = False
+    baseline_namespaces: Sequence[str] = ()
     _snapshot: Snapshot | None = None
     _failed: dict[str, ZeroTrustError] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -67,6 +68,7 @@ class NetworkEngine:
             self.servers,
             self.read_doors,
             self.host_network,
+            self.baseline_namespaces,
         )
 
     def snapshot(self, check: Check, demanded: Iterable[Check]) -> Snapshot:
@@ -118,6 +120,8 @@ class NetworkEngine:
         nodes |= {node for key in twins for node in self.live[key].nodes}
         own = self.fleet.own_namespace
         members |= self.fleet.members(topology.canaries(self.fleet.run, own, nodes))
+        if any(map(baseline.is_baseline, checks)):
+            baseline.declare(self.fleet, self.baseline_namespaces)
         newborns = self._newborns(checks, twins, members)
         self.fleet.begin(born.spec for born in newborns.values())
         enforcement = seal_and_measure(self.fleet, members, sorted(nodes))

@@ -34,6 +34,7 @@ class FakeFleet:
         self.service_problem = ""
         self.sealed = True
         self.execs: list[list[str]] = []
+        self.declared: list[Mapping[str, Any]] = []
         self.specs: dict[str, PodSpec] = {}
 
     def members(self, specs: Iterable[PodSpec]) -> dict[str, Member]:
@@ -84,6 +85,9 @@ class FakeFleet:
 
     def service_host(self, target: PodSpec) -> str:
         return f"{list(self.specs).index(target.name)}.svc"
+
+    def declare(self, policy: Mapping[str, Any]) -> None:
+        self.declared.append(policy)
 
     def is_sealed(self) -> bool:
         return self.sealed
