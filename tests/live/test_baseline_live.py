@@ -77,9 +77,11 @@ def test_an_enforcing_network_is_shown_and_what_is_not_shown_is_said(
 @pytest.fixture
 def unenforced() -> Iterator[Cluster]:
     flags = ("--cni", "ptp", "--without", "mesh", "--without", "admission")
-    zt_lab("up", "--name", NAME, *flags, "--scenario", "open")
-    yield Cluster(NAME)
-    zt_lab("down", "--name", NAME)
+    try:
+        zt_lab("up", "--name", NAME, *flags, "--scenario", "open")
+        yield Cluster(NAME)
+    finally:
+        zt_lab("down", "--name", NAME)
 
 
 def test_a_network_that_enforces_nothing_is_violated(unenforced: Cluster, tmp_path: Path):
