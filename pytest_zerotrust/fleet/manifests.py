@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
+from pytest_zerotrust.cluster.ours import READINESS_GATE
 from pytest_zerotrust.core.intent import Intent, Port
 from pytest_zerotrust.fleet.plan import KUBELET_PORT, PodSpec, Role
 from pytest_zerotrust.fleet.run import (
@@ -20,9 +21,6 @@ from pytest_zerotrust.fleet.run import (
 )
 
 CONTAINER = "probe"
-READINESS_GATE = "zerotrust.dev/never-ready"
-"""Nobody ever sets this condition, so no Service takes the pod for an endpoint."""
-
 BIRTH = {"seconds": 3.0, "every": 0.05}
 """How long a newborn pod tries what it must not reach, and the interval, both in seconds."""
 
