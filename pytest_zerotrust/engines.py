@@ -10,7 +10,7 @@ from pytest_zerotrust.admission.engine import AdmissionEngine
 from pytest_zerotrust.cluster.api import Api
 from pytest_zerotrust.cluster.connection import open_connection
 from pytest_zerotrust.cluster.nodeports import read_doors
-from pytest_zerotrust.cluster.nodes import usable_nodes
+from pytest_zerotrust.cluster.nodes import node_addresses, usable_nodes
 from pytest_zerotrust.cluster.policies import read_policies
 from pytest_zerotrust.cluster.servers import ServerReader
 from pytest_zerotrust.core.intent import AdmissionIntent
@@ -72,6 +72,7 @@ def connect(session: ZeroTrustSession) -> Engines:
             functools.partial(read_doors, api),
             intent.probe.host_network,
             intent.baseline_namespaces,
+            functools.partial(node_addresses, api),
         ),
         mesh=MeshEngine(fleet, intent, live),
         admission=AdmissionEngine(api, run, intent.admission or AdmissionIntent()),

@@ -73,11 +73,11 @@ class OutsideKind(enum.Enum):
     API_SERVER = "api-server"
     """The API server of the cluster: the Service ``kubernetes`` in ``default``."""
     KUBELET = "kubelet"
-    """The kubelet of each node that probe pods run on, at the node's address."""
+    """The kubelet of each known node, at the node's address."""
     ETCD = "etcd"
-    """etcd, at the address of each node that probe pods run on."""
+    """etcd, at the address of each known node."""
     NODE = "node"
-    """A port of each node that probe pods run on, at the node's address."""
+    """A port of each known node, at the node's address."""
 
 
 METADATA_ADDRESS = "169.254.169.254"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
@@ -52,6 +52,7 @@ class NetworkEngine:
     read_doors: ReadDoors = no_doors
     host_network: bool = False
     baseline_namespaces: Sequence[str] = ()
+    read_nodes: Callable[[], Mapping[str, str]] = dict
     _snapshot: Snapshot | None = None
     _failed: dict[str, ZeroTrustError] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -69,6 +70,7 @@ class NetworkEngine:
             self.read_doors,
             self.host_network,
             self.baseline_namespaces,
+            self.read_nodes,
         )
 
     def snapshot(self, check: Check, demanded: Iterable[Check]) -> Snapshot:
@@ -127,7 +129,13 @@ class NetworkEngine:
         enforcement = seal_and_measure(self.fleet, members, sorted(nodes))
         sealed = time.monotonic()
         services = self._services(checks, twins, members)
-        asked = AttemptList(fleet=self.fleet, members=members, twins=twins, services=services)
+        asked = AttemptList(
+            fleet=self.fleet,
+            members=members,
+            twins=twins,
+            services=services,
+            nodes=self._node_addresses(checks, members),
+        )
         asked.add_flows(c for c in checks if isinstance(c, FlowCheck))
         asked.add_side_ports(c for c in checks if isinstance(c, SidePortsCheck))
         add_egress(asked, (c for c in checks if isinstance(c, EgressCheck)))
@@ -172,6 +180,7 @@ class NetworkEngine:
             lost=_lost(members, now, unseen),
             rounds=rounds,
             attempts=asked.attempts,
+            nodes=asked.nodes,
             services=services,
             covered=frozenset(check.id for check in checks),
             index=make_index(rounds, asked.attempts, members),
@@ -182,7 +191,7 @@ class NetworkEngine:
                 declared=declared,
                 declared_dns=declared.joined(before[-1], after[-1]),
                 servers=self.servers,
-                nodes=node_addresses(members),
+                nodes=asked.nodes,
             ),
             around=around,
             surroundings=surroundings,
@@ -244,6 +253,13 @@ class NetworkEngine:
                 if ip:
                     asked.add_barrier(nodes, spec, ip)
                 return
+
+    def _node_addresses(
+        self, checks: Iterable[Check], members: Mapping[str, Member]
+    ) -> dict[str, str]:
+        """The nodes whose addresses are asked: those that can be listed, and those of our pods."""
+        wanted = any(isinstance(check, (EgressCheck, NodePortCheck)) for check in checks)
+        return {**(self.read_nodes() if wanted else {}), **node_addresses(members)}
 
     def _host_network(self, nodes: Iterable[str]) -> dict[str, Member] | None:
         """The probe pods in the network of their nodes, by node; None if they are not allowed."""

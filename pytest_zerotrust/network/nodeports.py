@@ -26,7 +26,7 @@ from pytest_zerotrust.fleet.plan import PodSpec
 from pytest_zerotrust.network.attempts import AttemptList, usable_ip
 from pytest_zerotrust.network.batch import Attempt, Name
 from pytest_zerotrust.network.checks import NodePortCheck
-from pytest_zerotrust.network.egress import GREETING, node_addresses, reference_of
+from pytest_zerotrust.network.egress import GREETING, reference_of
 from pytest_zerotrust.network.ways import Way, WaysAround
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def add_ways_around(
     ways: dict[str, tuple[Way, ...]] = {}
     problems: dict[str, str] = {}
     lives = list(lives)
-    nodes = tuple(sorted(set(node_addresses(asked.members).values())))
+    nodes = tuple(sorted(set(asked.nodes.values())))
     for check in checks:
         doors = read_doors(asked.twins[check.workload].namespace)
         if isinstance(doors, str):

@@ -20,13 +20,15 @@ from pytest_zerotrust.network.ways import WaysAround
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What one batch saw: the pods before and after it, the rounds, and the addresses used."""
+    """What one batch saw: the pods before and after it, the rounds, and the addresses used.
+    ``nodes`` are the addresses of the nodes that were asked, by their names."""
 
     members: Mapping[str, Member]
     twins: Mapping[str, PodSpec]
     lost: Mapping[str, str]
     rounds: tuple[Round, ...]
     attempts: Mapping[Name, Attempt]
+    nodes: Mapping[str, str]
     services: Mapping[str, tuple[str, str]]
     covered: frozenset[str]
     index: Index

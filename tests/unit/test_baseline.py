@@ -11,7 +11,7 @@ import pytest
 
 from pytest_zerotrust.checks import checks_of
 from pytest_zerotrust.cluster.api import ApiUnreachable
-from pytest_zerotrust.cluster.nodes import MOST, usable_nodes
+from pytest_zerotrust.cluster.nodes import MOST, node_addresses, usable_nodes
 from pytest_zerotrust.core.policy import Dialect, Endpoint, Kind, Outcome, PolicySet, parse_policy
 from pytest_zerotrust.core.reachability import Expected
 from pytest_zerotrust.core.verdict import Result, Verdict
@@ -161,3 +161,31 @@ def test_nodes_that_take_no_pods_are_left_out():
     assert len(usable_nodes(Api())) == MOST  # type: ignore[arg-type]
     Response.ok = False
     assert usable_nodes(Api()) == ()  # type: ignore[arg-type]
+
+
+def test_addresses_of_ready_nodes_are_read_the_control_plane_first():
+    def at(name: str, ip: str, **labels: str) -> dict[str, Any]:
+        item = node(name)
+        item["metadata"]["labels"] = labels
+        item["status"]["addresses"] = [
+            {"type": "Hostname", "address": name},
+            {"type": "InternalIP", "address": ip},
+        ]
+        return item
+
+    control = {"node-role.kubernetes.io/control-plane": ""}
+    items = [at("a", "10.0.0.1"), at("z", "10.0.0.9", **control), node("no-address")]
+    items[1]["spec"] = {"taints": [{"key": "control-plane", "effect": "NoSchedule"}]}
+
+    class Response:
+        ok = True
+        body: Mapping[str, Any] = {"items": items}
+
+    class Api:
+        def request(self, method: str, path: str) -> Any:
+            return Response()
+
+    found = node_addresses(Api())  # type: ignore[arg-type]
+    assert list(found.items()) == [("z", "10.0.0.9"), ("a", "10.0.0.1")]
+    Response.ok = False
+    assert node_addresses(Api()) == {}  # type: ignore[arg-type]

@@ -54,6 +54,7 @@ def results(
     workload: Mapping[str, Any] = DROPPED,
     reference: Mapping[str, Any] = ANSWER,
     at: Mapping[str, Mapping[str, Any]] | None = None,
+    nodes: Mapping[str, str] | None = None,
 ) -> dict[str, Result]:
     """All results, where twins and references see these at the door; ``at`` says what references
     see at some addresses."""
@@ -70,7 +71,11 @@ def results(
 
     fleet.world.attempt = attempt  # type: ignore[method-assign]
     engine = NetworkEngine(
-        fleet, intent.workloads, live_of(intent), read_doors=lambda namespace: doors
+        fleet,
+        intent.workloads,
+        live_of(intent),
+        read_doors=lambda namespace: doors,
+        read_nodes=lambda: nodes or {},
     )
     checks = checks_of("node-ports", intent)
     found = {}
@@ -152,6 +157,12 @@ def test_a_service_that_also_leads_to_what_the_source_may_reach_is_left_out():
     assert result.verdict is HOLDS
     # The gateway may reach the store behind the same door.
     assert all(line.startswith("batch->") for line in result.observed)
+
+
+def test_nodes_without_probe_pods_are_asked_too():
+    result = results(nodes={"far": "172.16.9.9"}, at={"172.16.9.9": DROPPED})[STORE]
+    assert result.verdict is HOLDS
+    assert any("172.16.9.9:30432" in line for line in result.observed)
 
 
 def test_services_that_cannot_be_read_are_told():
