@@ -31,6 +31,8 @@ SOCKET = "\0zerotrust-" + POD
 MAX_REQUEST = 32 * 1024 * 1024
 MAX_READ = 65536
 LINE = 200
+MAX_LINE = 1024
+PATIENCE = 5.0
 PACE = 4000
 SCTP = 132
 listening: dict[str, object] = {}
@@ -54,20 +56,45 @@ def answer(line: bytes) -> bytes:
 # -- the server's side
 
 
-async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        # Line after line, so that a connection can be kept open; the first foreign line ends it.
-        while True:
-            line = await asyncio.wait_for(reader.readline(), 5)
-            reply = answer(line[:LINE])
-            if not reply:
-                break
-            writer.write(reply)
-            await writer.drain()
-    except (OSError, asyncio.TimeoutError, ValueError, asyncio.LimitOverrunError):
-        pass
-    finally:
-        writer.close()
+class Client(asyncio.Protocol):
+    """One client of ours. Line after line, so that a connection can be kept open; the first
+    foreign line ends it, and so do five seconds without a line."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = typing.cast(asyncio.Transport, transport)
+        self.data = b""
+        self.wait()
+
+    def wait(self) -> None:
+        self.timer = asyncio.get_running_loop().call_later(PATIENCE, self.transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        while not self.transport.is_closing():
+            line, end, rest = self.data.partition(b"\n")
+            if not end:
+                if len(line) > MAX_LINE:
+                    self.transport.close()
+                return
+            self.data = rest
+            self.timer.cancel()
+            self.wait()
+            self.answer(line)
+
+    def eof_received(self) -> None:
+        """What came without a line's end before the client was done counts as a line."""
+        if self.data:
+            self.answer(self.data)
+
+    def answer(self, line: bytes) -> None:
+        reply = answer(line[:LINE])
+        if reply:
+            self.transport.write(reply)
+        else:
+            self.transport.close()
+
+    def connection_lost(self, exc: typing.Optional[Exception]) -> None:
+        self.timer.cancel()
 
 
 class UdpServer(asyncio.DatagramProtocol):
@@ -85,22 +112,18 @@ async def listen(number: int, protocol: str) -> None:
     name = "%d/%s" % (number, protocol)
     if name in listening:
         return
+    loop = asyncio.get_running_loop()
     try:
         if protocol == "UDP":
-            loop = asyncio.get_running_loop()
             listening[name], _ = await loop.create_datagram_endpoint(
                 UdpServer, local_addr=("0.0.0.0", number)
             )
         elif protocol == "SCTP":
             sock = stream_socket("sctp")
             sock.bind(("0.0.0.0", number))
-            listening[name] = await asyncio.start_server(
-                serve_client, sock=sock, limit=1024, backlog=1024
-            )
+            listening[name] = await loop.create_server(Client, sock=sock, backlog=1024)
         else:
-            listening[name] = await asyncio.start_server(
-                serve_client, "0.0.0.0", number, limit=1024, backlog=1024
-            )
+            listening[name] = await loop.create_server(Client, "0.0.0.0", number, backlog=1024)
         failed_ports.pop(name, None)
     except OSError as error:
         failed_ports[name] = os.strerror(error.errno) if error.errno else str(error)
@@ -143,103 +166,141 @@ def classify(error: OSError) -> str:
     return "failed"
 
 
-async def connect(sock: socket.socket, request: Json) -> bool:
-    """Connect within the time-out; False if no answer came.
+class Attempt:
+    """One connection: connect, send, read. Callbacks only, since thousands are under way at once
+    and a task for each step of each would cost more than the connections do.
 
-    When time is up the kernel is asked: a busy agent may come late to a connection that was made
-    in time, and must not report it as dropped.
+    ``report`` tells how far it came: stage connect or exchange, then the end. When time is up the
+    kernel is asked: a busy agent may come late to a connection that was made in time, or to an
+    answer that came in time, and must not report it as dropped or silent.
     """
-    loop = asyncio.get_running_loop()
-    address = (request["ip"], request["port"])
-    # An error that comes back at once was made here: no packet was sent, so no ICMP came back.
-    at_once = sock.connect_ex(address)
-    if at_once in (errno.ENETUNREACH, errno.EHOSTUNREACH):
-        raise NoRoute(at_once, os.strerror(at_once))
-    if at_once not in (0, errno.EINPROGRESS):
-        raise OSError(at_once, os.strerror(at_once))
-    try:
-        await asyncio.wait_for(connected(loop, sock), request["timeout"])
-    except asyncio.TimeoutError:
+
+    def __init__(self, request: Json) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.request = request
+        self.started = time.monotonic()
+        self.report: Json = {"stage": "connect", "end": "failed", "sent": 0, "data": ""}
+        self.ended: asyncio.Future[Json] = self.loop.create_future()
+        self.data = b""
+        self.unsent = b""
+        self.timer: typing.Optional[asyncio.TimerHandle] = None
+
+    def start(self) -> None:
+        self.sock = stream_socket(self.request["kind"])
+        self.fd = self.sock.fileno()
+        # An error that comes back at once was made here: no packet was sent, so no ICMP came back.
+        at_once = self.sock.connect_ex((self.request["ip"], self.request["port"]))
+        if at_once in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            raise NoRoute(at_once, os.strerror(at_once))
+        if at_once not in (0, errno.EINPROGRESS):
+            raise OSError(at_once, os.strerror(at_once))
+        self.timer = self.loop.call_later(self.request["timeout"], self.guarded, self.give_up)
+        self.loop.add_writer(self.fd, self.guarded, self.connected)
+
+    def guarded(self, step: typing.Callable[[], None]) -> None:
+        """Make one step; what the kernel says of it ends the attempt."""
         try:
-            sock.getpeername()
+            step()
+        except OSError as error:
+            self.failed(error)
+        except Exception as error:
+            self.close()
+            if not self.ended.done():
+                self.ended.set_exception(error)
+
+    def give_up(self) -> None:
+        """No answer to the first packet in time, unless the kernel knows better."""
+        try:
+            self.sock.getpeername()
         except OSError:
-            return False
-    return True
+            self.end("timeout")
+        else:
+            self.connected()
 
+    def connected(self) -> None:
+        self.loop.remove_writer(self.fd)
+        number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise OSError(number, os.strerror(number))
+        self.report["stage"] = "exchange"
+        self.report["connected_ms"] = round((time.monotonic() - self.started) * 1000, 1)
+        self.replace_timer(float(self.request.get("read_timeout") or self.request["timeout"]))
+        self.until = self.request.get("until", "").encode("latin-1")
+        self.limit = min(self.request.get("read", 4096), MAX_READ)
+        self.unsent = self.request.get("send", "").encode("latin-1")
+        if self.unsent:
+            self.send()
+        else:
+            self.loop.add_reader(self.fd, self.guarded, self.read)
 
-async def connected(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    """Wait until a connect that is under way has come to its end; raises its error."""
-    done: asyncio.Future[None] = loop.create_future()
+    def replace_timer(self, seconds: float) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = self.loop.call_later(seconds, self.guarded, self.last_look)
 
-    def writable() -> None:
-        if not done.done():
-            done.set_result(None)
+    def send(self) -> None:
+        try:
+            sent = self.sock.send(self.unsent)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        self.unsent = self.unsent[sent:]
+        if self.unsent:
+            self.loop.add_writer(self.fd, self.guarded, self.send)
+            return
+        self.report["sent"] = len(self.request["send"])
+        self.loop.remove_writer(self.fd)
+        self.loop.add_reader(self.fd, self.guarded, self.read)
 
-    loop.add_writer(sock.fileno(), writable)
-    try:
-        await done
-    finally:
-        loop.remove_writer(sock.fileno())
-    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if number:
-        raise OSError(number, os.strerror(number))
+    def read(self) -> None:
+        """Read until the reply is complete, the peer is done, or there is nothing for now."""
+        try:
+            chunk = self.sock.recv(self.limit - len(self.data))
+        except (BlockingIOError, InterruptedError):
+            return
+        self.data += chunk
+        if not chunk:
+            self.end("closed")
+        elif self.until and self.until in self.data:
+            self.end("complete")
+        elif len(self.data) >= self.limit:
+            self.end("limit")
 
+    def last_look(self) -> None:
+        if not self.unsent:
+            self.read()
+        if not self.ended.done():
+            self.end("silent")
 
-async def exchange(sock: socket.socket, request: Json, out: Json) -> None:
-    """Send, then read until the reply is complete, the peer is done, or time is up."""
-    loop = asyncio.get_running_loop()
-    deadline = time.monotonic() + float(request.get("read_timeout") or request["timeout"])
-    payload = request.get("send", "").encode("latin-1")
-    until = request.get("until", "").encode("latin-1")
-    limit = min(request.get("read", 4096), MAX_READ)
-    data = b""
-    out["end"] = "silent"
-    try:
-        if payload:
-            left = max(0.05, deadline - time.monotonic())
-            await asyncio.wait_for(loop.sock_sendall(sock, payload), left)
-            out["sent"] = len(payload)
-        while len(data) < limit:
-            left = deadline - time.monotonic()
-            if data and left <= 0:
-                return
-            chunk = await asyncio.wait_for(loop.sock_recv(sock, limit - len(data)), max(0.05, left))
-            if not chunk:
-                out["end"] = "closed"
-                return
-            data += chunk
-            if until and until in data:
-                out["end"] = "complete"
-                return
-        out["end"] = "limit"
-    except asyncio.TimeoutError:
-        out["end"] = "silent"
-    finally:
+    def failed(self, error: OSError) -> None:
+        self.report["errno"] = say(error)
+        self.end(classify(error))
+
+    def end(self, word: str) -> None:
+        self.close()
         # Whatever ends the exchange, what came before it counts.
-        out["data"] = data.decode("latin-1")
+        self.report["data"] = self.data.decode("latin-1")
+        self.report["end"] = word
+        self.report["ms"] = round((time.monotonic() - self.started) * 1000, 1)
+        if not self.ended.done():
+            self.ended.set_result(self.report)
+
+    def close(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        if hasattr(self, "sock") and self.sock.fileno() >= 0:
+            self.loop.remove_writer(self.fd)
+            self.loop.remove_reader(self.fd)
+            self.sock.close()
 
 
 async def probe_tcp(request: Json) -> Json:
     """Connect, send, read. Reports how far it came: stage connect or exchange, then the end."""
-    started = time.monotonic()
-    out: Json = {"stage": "connect", "end": "failed", "sent": 0, "data": ""}
-    sock = None
+    attempt = Attempt(request)
+    attempt.guarded(attempt.start)
     try:
-        sock = stream_socket(request["kind"])
-        if not await connect(sock, request):
-            out["end"] = "timeout"
-            return out
-        out["stage"] = "exchange"
-        out["connected_ms"] = round((time.monotonic() - started) * 1000, 1)
-        await exchange(sock, request, out)
-    except OSError as error:
-        out["end"] = classify(error)
-        out["errno"] = say(error)
+        return await attempt.ended
     finally:
-        out["ms"] = round((time.monotonic() - started) * 1000, 1)
-        if sock is not None:
-            sock.close()
-    return out
+        attempt.close()
 
 
 def stream_socket(kind: str) -> socket.socket:
@@ -430,15 +491,42 @@ def tls_context(request: Json) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
     if request.get("alpn"):
         context.set_alpn_protocols(request["alpn"])
+    if request.get("certificate"):
+        load_certificate(context, request["certificate"])
     return context
 
 
-def probe_tls(request: Json) -> Json:
-    """Handshake without a client certificate, then read before anything is written.
+def load_certificate(context: ssl.SSLContext, pem: str) -> None:
+    """Show a certificate to the server. It comes from memory: the file system is read-only."""
+    with os.fdopen(os.memfd_create("certificate"), "wb") as file:
+        file.write(pem.encode())
+        file.flush()
+        context.load_cert_chain("/proc/self/fd/%d" % file.fileno())
 
-    Under TLS 1.3 a server that demands a certificate refuses only after the client's handshake
-    is done, so its alert arrives with the first read. Writing first would race with it.
+
+def read_first(tls: ssl.SSLSocket, request: Json, out: Json) -> None:
+    """Read before anything is written; then, to a server that waits, write what the request says.
+
+    Under TLS 1.3 a server that refuses the client's certificate, or wants one, does so only after
+    the client's handshake is done: its alert arrives with the first read. Writing first would
+    race with it.
     """
+    out["data"] = ""
+    try:
+        data = tls.recv(1024)
+    except socket.timeout:
+        out["end"] = "silent"
+        if not request.get("send"):
+            return
+        out["waited"] = True
+        tls.sendall(request["send"].encode("latin-1"))
+        data = tls.recv(1024)
+    out["end"] = "data" if data else "closed"
+    out["data"] = data.decode("latin-1")
+
+
+def probe_tls(request: Json) -> Json:
+    """Handshake, with the certificate of the request if it has one, and then read first."""
     started = time.monotonic()
     out: Json = {"stage": "connect", "end": "failed"}
     raw = None
@@ -456,10 +544,7 @@ def probe_tls(request: Json) -> Json:
             out["cipher"] = (tls.cipher() or ("",))[0]
             out["alpn"] = tls.selected_alpn_protocol()
             out["certificate"] = ssl.DER_cert_to_PEM_cert(tls.getpeercert(True) or b"")
-            out["data"] = ""
-            data = tls.recv(1024)
-            out["end"] = "data" if data else "closed"
-            out["data"] = data.decode("latin-1")
+            read_first(tls, request, out)
     except socket.timeout:
         out["end"] = "silent" if out["stage"] != "connect" else "timeout"
     except ssl.SSLCertVerificationError as error:
@@ -707,6 +792,13 @@ async def handle(request: Json) -> Json:
     }
 
 
+def framed(reply: Json) -> bytes:
+    """A reply with its length and digest ahead, so that one that is cut off is never believed."""
+    body = json.dumps(reply).encode()
+    digest = hashlib.sha256(body).hexdigest().encode()
+    return b"ZT1 %d %s\n" % (len(body), digest) + body
+
+
 async def serve_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         data = await reader.read(MAX_REQUEST)
@@ -714,13 +806,11 @@ async def serve_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
             data += await reader.read(MAX_REQUEST)
             if len(data) > MAX_REQUEST:
                 raise ValueError("request too large")
-        writer.write(json.dumps(await handle(json.loads(data))).encode())
+        writer.write(framed(await handle(json.loads(data))))
         await writer.drain()
     except (OSError, ValueError, KeyError, TypeError) as error:
         # No reply at all would look like a cut stream; say what was wrong.
-        writer.write(
-            json.dumps({"v": 1, "error": "%s: %s" % (type(error).__name__, error)}).encode()
-        )
+        writer.write(framed({"v": 1, "error": "%s: %s" % (type(error).__name__, error)}))
     finally:
         writer.close()
 

@@ -98,6 +98,7 @@ COMPONENTS: tuple[Component, ...] = (
     Component("helm", "helm.sh/helm/v4"),
     Component("opa", "github.com/open-policy-agent/opa"),
     Component("cyclonus", "github.com/mattfenwick/cyclonus", optional=True),
+    Component("agnhost", "k8s.io/kubernetes", optional=True),
 )
 
 
@@ -169,7 +170,11 @@ def _build(
 ) -> None:
     place = _shelf_place(cache, item, version)
     for leftover in place.parent.glob("partial-*"):
-        shutil.rmtree(leftover)
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            # What a failed build said.
+            leftover.unlink()
     partial = place.parent / f"partial-{os.getpid()}"
     partial.mkdir(parents=True)
     errors = partial.with_suffix(".log")

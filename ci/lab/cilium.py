@@ -78,6 +78,10 @@ def agent(lab: Lab, node: Node, configuration: Path, chain: str) -> Component:
         "--enable-endpoint-health-checking=false",
         "--enable-gops=false",
         "--enable-hubble=true",
+        # As its Helm chart has it: an event for each connection, not for each packet.
+        "--monitor-aggregation=medium",
+        "--monitor-aggregation-interval=5s",
+        "--monitor-aggregation-flags=all",
         "--hubble-socket-path=/run/cilium/hubble.sock",
         "--hubble-event-buffer-capacity=16383",
         "--k8s-client-qps=100",

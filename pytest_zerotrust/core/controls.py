@@ -150,6 +150,40 @@ _ALL = (
         "reach each other and istiod.",
     ),
     Control(
+        id="ZT-MSH-004",
+        title="a certificate that the mesh did not issue is refused",
+        level=2,
+        severity="critical",
+        remedy="Remove what weakens the check of client certificates on the port, such as an "
+        "EnvoyFilter or a foreign root certificate.",
+    ),
+    Control(
+        id="ZT-MSH-005",
+        title="no other port of a meshed workload takes plaintext",
+        level=2,
+        required=False,
+        severity="high",
+        remedy="Let the proxy capture the port (no excludeInboundPorts), remove the exception for "
+        "it from PeerAuthentication, or stop what listens on it.",
+    ),
+    Control(
+        id="ZT-MSH-006",
+        title="every pod of a meshed workload is in the mesh with all of its traffic",
+        level=2,
+        severity="high",
+        remedy="Let every pod have a proxy; remove what leads around it: excluded ports and "
+        "addresses, the network of the node, containers with the proxy's id or NET_ADMIN.",
+    ),
+    Control(
+        id="ZT-MSH-007",
+        title="certificates are short-lived, renewed in time, and of one root",
+        level=2,
+        required=False,
+        severity="medium",
+        remedy="See that istiod is reached by the proxy and renews its certificate, and that all "
+        "namespaces were given the same root.",
+    ),
+    Control(
         id="ZT-ADM-001",
         title="privileged containers are rejected",
         level=3,

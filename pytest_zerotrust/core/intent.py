@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 import fnmatch
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -56,7 +57,7 @@ class Workload:
         if declared:
             taken = {number for number, _ in declared}
             first = min(taken)
-            order = (*range(first + 1, 65536), *range(first - 1, 0, -1))
+            order = itertools.chain(range(first + 1, 65536), range(first - 1, 0, -1))
             others.append(Port(next(number for number in order if number not in taken)))
         return tuple(sorted(p for p in others if (p.number, p.protocol) not in declared))
 
@@ -150,13 +151,17 @@ class Flow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshIntent:
-    """What the mesh is meant to do. Modes other than STRICT are declared, not checked."""
+    """What the mesh is meant to do. Ports that are meant to be weaker have exceptions.
+
+    ``certificate_hours`` is how long a workload's certificate may live, in hours.
+    """
 
     provider: str = "istio"
     mode: str = "STRICT"
     root_namespace: str = "istio-system"
     trust_domain: str = "cluster.local"
     node_vantage: bool = False
+    certificate_hours: int = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +212,11 @@ class Intent:
     admission: AdmissionIntent | None = None
     probe: ProbeIntent = field(default_factory=ProbeIntent)
     baseline: bool = False
+    _allowed: frozenset[Flow] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Thousands of flows are looked up among thousands: never one by one.
+        object.__setattr__(self, "_allowed", frozenset(self.flows))
 
     @property
     def baseline_namespaces(self) -> tuple[str, ...]:
@@ -216,12 +226,7 @@ class Intent:
 
     def allows(self, source: str, target: str, port: Port) -> bool:
         """True if the user declared this flow."""
-        return any(
-            f.source == source
-            and f.target == target
-            and (f.port.number, f.port.protocol) == (port.number, port.protocol)
-            for f in self.flows
-        )
+        return Flow(source, target, port) in self._allowed
 
     def denied_flows(self) -> Iterator[Flow]:
         """Every flow between two declared workloads that nothing allows, in a stable order."""

@@ -39,7 +39,7 @@ def ask(
     nonce = secrets.token_hex(16)
     request = {"nonce": nonce, "probes": list(probes), "listen": [list(port) for port in listen]}
     data = json.dumps(request).encode()
-    longest = max((2 * float(p.get("timeout", 0)) for p in probes), default=0.0)
+    longest = max((_longest(probe) for probe in probes), default=0.0)
     handshakes = sum(p.get("kind") == "tls" for p in probes)
     turns = handshakes // _HANDSHAKES_AT_ONCE + 1
     timeout = _BASE_TIMEOUT + longest * turns + _PER_PROBE * len(probes)
@@ -48,11 +48,17 @@ def ask(
         namespace=namespace,
         pod=pod,
         container=CONTAINER,
-        command=["python3", "-I", "-c", relay_source(), f"{timeout:.0f}", pod],
+        command=["python3", "-IS", "-c", relay_source(), f"{timeout:.0f}", pod],
         stdin=b"%d\n" % len(data) + data,
         timeout=timeout,
     )
     return verify_reply(output.stdout, pod=pod, key=key, nonce=nonce, count=len(probes))
+
+
+def _longest(probe: Mapping[str, Any]) -> float:
+    """Seconds that a probe may take: to connect, and to hear the answer."""
+    connect = float(probe.get("timeout", 0))
+    return connect + float(probe.get("read_timeout", connect))
 
 
 def verify_reply(

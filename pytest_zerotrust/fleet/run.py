@@ -20,6 +20,7 @@ from pytest_zerotrust.cluster.ours import (
 __all__ = [
     "ANNOTATION_EXPIRES",
     "ANNOTATION_OWNER",
+    "ANNOTATION_REACHED",
     "LABEL_ROLE",
     "LABEL_RUN",
     "LABEL_TWIN",
@@ -32,6 +33,7 @@ __all__ = [
 
 LABEL_ROLE = "zerotrust.dev/role"
 LABEL_TWIN = "zerotrust.dev/twin"
+ANNOTATION_REACHED = "zerotrust.dev/reached-before"
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 

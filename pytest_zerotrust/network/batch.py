@@ -20,6 +20,10 @@ from pytest_zerotrust.fleet.fleet import Fleet
 CONNECT_TIMEOUT = 1.5
 """Seconds to wait for an answer: enough for a second SYN, so that one lost packet is no denial."""
 
+ANSWER_TIMEOUT = 5.0
+"""Seconds to wait for the answer on a connection that was made. What is denied is not connected,
+so this makes nothing slower; but a listener whose node is busy may take its time to answer."""
+
 Name = tuple[str, ...]
 """What an attempt is for: a word, then what it is about (a check's id, pods, nodes)."""
 
@@ -99,6 +103,7 @@ def _flow_probe(attempt: Attempt, nonce: str, number: int) -> dict[str, Any]:
         "kind": attempt.protocol.lower(),
         "port": attempt.port,
         "timeout": CONNECT_TIMEOUT,
+        "read_timeout": ANSWER_TIMEOUT if attempt.key is not None else CONNECT_TIMEOUT,
         "send": f"ZT1 {nonce}\n" if attempt.key is not None else attempt.send,
         "until": "\n",
         "wave": number,

@@ -185,6 +185,7 @@ class NetworkEngine:
             covered=frozenset(check.id for check in checks),
             index=make_index(rounds, asked.attempts, members),
             enforcement=enforcement,
+            sealed=self._still_sealed(),
             births=births,
             declared=declared,
             beyond=Beyond(
@@ -196,6 +197,12 @@ class NetworkEngine:
             around=around,
             surroundings=surroundings,
         )
+
+    def _still_sealed(self) -> bool:
+        try:
+            return self.fleet.seal_note() is not None
+        except (ApiFailure, ApiUnreachable):
+            return False
 
     def _newborns(
         self,

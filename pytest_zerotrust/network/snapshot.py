@@ -21,7 +21,10 @@ from pytest_zerotrust.network.ways import WaysAround
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """What one batch saw: the pods before and after it, the rounds, and the addresses used.
-    ``nodes`` are the addresses of the nodes that were asked, by their names."""
+    ``nodes`` are the addresses of the nodes that were asked, by their names.
+
+    ``sealed`` is False if the policy of the sealed canaries was not there any more afterwards.
+    """
 
     members: Mapping[str, Member]
     twins: Mapping[str, PodSpec]
@@ -33,6 +36,7 @@ class Snapshot:
     covered: frozenset[str]
     index: Index
     enforcement: Enforcement
+    sealed: bool
     births: Mapping[str, Birth]
     declared: Declared
     beyond: Beyond

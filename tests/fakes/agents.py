@@ -33,7 +33,7 @@ class Agent:
         """Hand bytes to the relay as a request."""
         size = len(request) if size is None else size
         return subprocess.run(
-            [sys.executable, "-I", "-c", relay_source(), "60", self.pod],
+            [sys.executable, "-IS", "-c", relay_source(), "60", self.pod],
             input=b"%d\n" % size + request,
             capture_output=True,
             timeout=120,

@@ -137,6 +137,16 @@ def test_a_failed_build_leaves_nothing_that_looks_built(building: Path) -> None:
         build.program(cache, "helm", "helm")
 
 
+def test_a_build_that_failed_does_not_hinder_the_next_one(building: Path) -> None:
+    cache = building / "cache"
+    fake_go(building, "exit 3")
+    with pytest.raises(LabError):
+        build.ensure(cache, lambda _: None, names=["helm"])
+    fake_go(building, 'while [ "$1" != -o ]; do shift; done; touch "$2/helm"')
+    build.ensure(cache, lambda _: None, names=["helm"])
+    assert build.program(cache, "helm", "helm").exists()
+
+
 def test_a_new_go_version_builds_anew(building: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = building / "cache"
     build.ensure(cache, lambda _: None, names=["helm"])

@@ -23,7 +23,7 @@ from tests.live.support import (
 pytestmark = pytest.mark.live
 
 ALL = tuple(predict(Controls(network=())))
-DENY = (*DENY_NETWORK, "ZT-MSH-001", "ZT-MSH-002")
+DENY = (*DENY_NETWORK, "ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004", "ZT-MSH-005")
 ADMISSION = ("ZT-ADM-001", "ZT-ADM-002", "ZT-ADM-003", "ZT-ADM-004")
 
 

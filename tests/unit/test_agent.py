@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import itertools
 import json
 import random
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -192,42 +195,64 @@ def module() -> Any:
     return loaded
 
 
-def test_a_slow_drip_ends_with_its_time(monkeypatch):
+def test_a_slow_drip_ends_with_its_time():
     loaded = module()
-    seconds = itertools.count()
-    received = []
 
-    async def one_byte(*unused: Any) -> bytes:
-        received.append(b"x")
-        return b"x"
+    def drip(server: socket.socket) -> None:
+        peer, _ = server.accept()
+        with peer, contextlib.suppress(OSError):
+            while True:
+                peer.sendall(b"x")
+                time.sleep(0.002)
 
-    async def main() -> dict[str, Any]:
-        loop = asyncio.get_running_loop()
-        monkeypatch.setattr(loop, "sock_recv", one_byte)
-        clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
-        monkeypatch.setattr(loaded, "time", clock)
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            return await loaded.probe_tcp(tcp(server.getsockname()[1], timeout=20.0))
-
-    report = asyncio.run(main())
-    assert report["end"] == "silent"
-    assert len(received) < 100
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=(server,), daemon=True).start()
+        request = tcp(server.getsockname()[1], timeout=0.3, until="\n")
+        report = asyncio.run(loaded.probe_tcp(request))
+    assert (report["stage"], report["end"]) == ("exchange", "silent")
+    assert set(report["data"]) == {"x"}
 
 
 def test_a_connection_that_was_made_while_the_agent_was_starved_is_no_drop(monkeypatch):
     loaded = module()
 
-    async def never_told(loop: object, sock: socket.socket) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(loaded, "connected", never_told)
-
     async def main() -> dict[str, Any]:
+        monkeypatch.setattr(asyncio.get_running_loop(), "add_writer", lambda *told: None)
         with socket.create_server(("127.0.0.1", 0)) as server:
             return await loaded.probe_tcp(tcp(server.getsockname()[1], timeout=0.05))
 
     report = asyncio.run(main())
-    assert (report["stage"], report["end"]) != ("connect", "timeout")
+    assert (report["stage"], report["end"]) == ("exchange", "silent")
+
+
+def test_an_answer_that_came_while_the_agent_was_starved_is_no_silence(monkeypatch, agent):
+    loaded = module()
+
+    async def main() -> dict[str, Any]:
+        monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", lambda *told: None)
+        return await loaded.probe_tcp(tcp(TCP_PORT, timeout=1.0, send="ZT1 n\n", until="\n"))
+
+    report = asyncio.run(main())
+    assert report["end"] == "complete"
+    assert report["data"].split()[1] == proof("n")
+
+
+def test_a_large_request_goes_out_in_as_many_pieces_as_it_takes():
+    loaded = module()
+    taken = []
+
+    def swallow(server: socket.socket) -> None:
+        peer, _ = server.accept()
+        with peer:
+            while len(taken) < 8_000_000:
+                taken.extend(peer.recv(1 << 20))
+            peer.sendall(b"done\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=swallow, args=(server,), daemon=True).start()
+        request = tcp(server.getsockname()[1], timeout=30.0, send="x" * 8_000_000, until="\n")
+        report = asyncio.run(loaded.probe_tcp(request))
+    assert (report["end"], report["sent"]) == ("complete", 8_000_000)
 
 
 # -- batches

@@ -159,7 +159,7 @@ def test_all_probes_of_a_batch_travel_in_one_exec(execs):
     assert len(ask(probes)["results"]) == 500
     assert len(execs) == 1
     assert json.loads(execs[0]["stdin"].partition(b"\n")[2])["probes"] == probes
-    assert execs[0]["command"][:3] == ["python3", "-I", "-c"]
+    assert execs[0]["command"][:3] == ["python3", "-IS", "-c"]
     assert execs[0]["command"][-1] == POD
 
 

@@ -453,6 +453,20 @@ def test_a_new_pod_that_tells_nothing_is_inconclusive(trouble):
     assert "the kubelet is away" in results["ZT-NET-011-gateway"].headline
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_canaries_whose_seal_was_deleted_say_nothing_when_they_are_reached(gone):
+    class Opened(FakeFleet):
+        def ask_all(self, requests):
+            self.sealed = not gone
+            return super().ask_all(requests)
+
+    result = everything(Opened(World(allowed=ALLOWED, enforced=False)))["ZT-NET-000-canaries"]
+    assert (result.verdict, result.reason) == (
+        (INCONCLUSIVE, "canary-not-alive") if gone else (VIOLATED, "")
+    )
+    assert ("the policy that seals the canaries is gone" in result.headline) is gone
+
+
 SCTP = """
 version: 1
 workloads:

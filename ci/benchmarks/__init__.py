@@ -1,0 +1,1 @@
+"""Figures of the network engine, measured on a lab beside a peer."""
