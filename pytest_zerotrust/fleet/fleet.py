@@ -160,19 +160,43 @@ class Fleet:
         known = self._services.get((target.namespace, name))
         if known:
             return known, ""
-        path = f"/api/v1/namespaces/{target.namespace}/services"
-        body = manifests.service(name, target, self.run)
+        spec = self._service(target, manifests.service(name, target, self.run))
+        if isinstance(spec, str):
+            return "", spec
+        ip = str(spec.get("clusterIP", ""))
+        self._services[(target.namespace, name)] = ip
+        return ip, ""
+
+    def node_ports(self, target: PodSpec, *, local: bool) -> tuple[dict[tuple[int, str], int], str]:
+        """Put a Service of our own with node ports before a pod.
+
+        Returns the node port of each (port, protocol), or a problem. ``local`` is its
+        externalTrafficPolicy.
+        """
+        name = self.run.name("door", target.subject, "local" if local else "cluster")
+        body = manifests.node_port_service(name, target, self.run, local=local)
+        spec = self._service(target, body)
+        if isinstance(spec, str):
+            return {}, spec
+        return {
+            (int(port["port"]), str(port["protocol"])): int(port["nodePort"])
+            for port in spec.get("ports", ())
+            if port.get("nodePort")
+        }, ""
+
+    def _service(self, target: PodSpec, body: Mapping[str, Any]) -> Mapping[str, Any] | str:
+        """The spec of a Service of ours, made now or by another process; else what is wrong."""
+        path, name = f"/api/v1/namespaces/{target.namespace}/services", body["metadata"]["name"]
         try:
             response = self._api.request("POST", path, body=body)
             if response.status == 409:
                 response = self._api.request("GET", f"{path}/{name}")
         except ApiUnreachable as error:
-            return "", str(error)
+            return str(error)
         if not response.ok:
-            return "", f"Service {target.namespace}/{name}: {response.status} {response.message}"
-        ip = str(response.body["spec"].get("clusterIP", ""))
-        self._services[(target.namespace, name)] = ip
-        return ip, ""
+            return f"Service {target.namespace}/{name}: {response.status} {response.message}"
+        spec: Mapping[str, Any] = response.body["spec"]
+        return spec
 
     def seal(self, note: str) -> bool:
         """Make the policy that closes the sealed canaries; ``note`` says what was reached before.

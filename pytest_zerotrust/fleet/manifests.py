@@ -190,6 +190,16 @@ def service(name: str, target: PodSpec, run: Run) -> dict[str, Any]:
     }
 
 
+def node_port_service(name: str, target: PodSpec, run: Run, *, local: bool) -> dict[str, Any]:
+    """The same with node ports; ``local`` like a Service that keeps the caller's address."""
+    body = service(name, target, run)
+    body["spec"] |= {
+        "type": "NodePort",
+        "externalTrafficPolicy": "Local" if local else "Cluster",
+    }
+    return body
+
+
 def own_namespace_labels(pod_security: str) -> dict[str, str]:
     """The labels of the namespace of our own: Pod Security, and no mesh."""
     return {

@@ -142,7 +142,7 @@ class NetworkEngine:
         around = add_ways_around(
             asked,
             [check for check in checks if isinstance(check, NodePortCheck)],
-            [(workload, self.live[key]) for key, workload in self.workloads.items()],
+            self.live,
             self.read_doors,
         )
         asked.add_listeners()
