@@ -101,6 +101,7 @@ def _delete(
             session.run,
             namespaces=namespaces,
             own_namespace=own_namespace,
+            also_own=session.intent.baseline_namespaces,
             quiet=quiet,
         )
     except KeyboardInterrupt:
