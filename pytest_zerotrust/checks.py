@@ -13,10 +13,12 @@ from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.mesh.checks import (
     CallCheck,
     EnrolCheck,
+    ImpostorCheck,
     PortCheck,
     SweepCheck,
     call_checks,
     enrol_checks,
+    impostor_checks,
     port_checks,
     sweep_checks,
 )
@@ -64,6 +66,7 @@ Check = (
     | CallCheck
     | SweepCheck
     | EnrolCheck
+    | ImpostorCheck
     | PairCheck
     | CaseCheck
     | FailClosedCheck
@@ -185,6 +188,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             control="ZT-MSH-007",
             make=lambda intent: port_checks(intent, "ZT-MSH-007"),
             why_none="the intent declares no mesh, or no meshed workload with a TCP port",
+        ),
+        "authorization": Kind(
+            control="ZT-MSH-008",
+            make=impostor_checks,
+            why_none="the intent does not ask for it (mesh.authorization), or declares no flow "
+            "between meshed workloads",
         ),
         "privileged": Kind(
             control="ZT-ADM-001",

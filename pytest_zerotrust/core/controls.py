@@ -184,6 +184,15 @@ _ALL = (
         "namespaces were given the same root.",
     ),
     Control(
+        id="ZT-MSH-008",
+        title="the mesh refuses a caller that has not the identity of an allowed one",
+        level=2,
+        required=False,
+        severity="high",
+        remedy="Let an AuthorizationPolicy of the target allow the principals of its callers, and "
+        "no others; one without rules denies the rest of the namespace.",
+    ),
+    Control(
         id="ZT-ADM-001",
         title="privileged containers are rejected",
         level=3,

@@ -155,6 +155,7 @@ class MeshIntent:
     """What the mesh is meant to do. Ports that are meant to be weaker have exceptions.
 
     ``certificate_hours`` is how long a workload's certificate may live, in hours.
+    ``authorization``: the mesh itself must refuse callers with the wrong identity.
     """
 
     provider: str = "istio"
@@ -163,6 +164,7 @@ class MeshIntent:
     trust_domain: str = "cluster.local"
     node_vantage: bool = False
     certificate_hours: int = 24
+    authorization: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

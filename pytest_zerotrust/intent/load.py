@@ -152,6 +152,7 @@ def _mesh(data: Mapping[str, Any]) -> MeshIntent:
         root_namespace=data.get("rootNamespace", default.root_namespace),
         trust_domain=data.get("trustDomain", default.trust_domain),
         node_vantage=data.get("nodeVantage", False),
+        authorization=data.get("authorization", default.authorization),
         certificate_hours=data.get("maxCertificateHours", default.certificate_hours),
     )
 

@@ -12,7 +12,7 @@ from pytest_zerotrust.admission.gated import gated_pod
 from pytest_zerotrust.cluster.inventory import items_in
 from pytest_zerotrust.cluster.ours import LIFETIME, is_probe_pod
 from pytest_zerotrust.cluster.subjects import read_subjects
-from pytest_zerotrust.core.intent import Port
+from pytest_zerotrust.core.intent import Port, ProbeIntent
 from pytest_zerotrust.fleet import manifests
 from pytest_zerotrust.fleet.plan import PodSpec, Role
 from pytest_zerotrust.fleet.run import Run, new_run
@@ -30,7 +30,7 @@ def probe(role: Role = Role.TWIN, run: Run = RUN) -> Object:
         labels={"app": "store"},
         ports=(Port(5432),),
     )
-    return manifests.pod(spec, run, "image", ())
+    return manifests.pod(spec, run, "image", ProbeIntent())
 
 
 @pytest.mark.parametrize("run", [RUN, new_run("another")], ids=["this run", "another run"])
