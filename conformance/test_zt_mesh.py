@@ -17,6 +17,30 @@ def test_identity_is_proved(zt_mesh, check):
     zt_mesh.verify(check)
 
 
+@pytest.mark.zt_each("foreign-certificate")
+def test_foreign_certificate_is_refused(zt_mesh, check):
+    """Certificates that the mesh did not issue are refused, whatever they claim."""
+    zt_mesh.verify(check)
+
+
+@pytest.mark.zt_each("certificate")
+def test_certificate_is_short_lived(zt_mesh, check):
+    """A workload's certificate is short-lived, renewed ahead of its end, and of the one root."""
+    zt_mesh.verify(check)
+
+
+@pytest.mark.zt_each("other-ports")
+def test_other_ports_are_not_open(zt_mesh, check):
+    """No port beside the declared ones takes plaintext."""
+    zt_mesh.verify(check)
+
+
+@pytest.mark.zt_each("enrolled")
+def test_every_pod_is_in_the_mesh(zt_mesh, check):
+    """Every pod of a meshed workload has a proxy, and nothing leads around it."""
+    zt_mesh.verify(check)
+
+
 @pytest.mark.zt_each("mesh-call")
 def test_allowed_call_works(zt_mesh, check):
     """An allowed call from inside the mesh is answered by the application."""

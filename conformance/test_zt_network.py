@@ -71,6 +71,12 @@ def test_newborn(zt_network, check):
     zt_network.verify(check)
 
 
+@pytest.mark.zt_each("node-ports")
+def test_node_ports(zt_network, check):
+    """Who may not reach a workload does not reach it by a node's address either."""
+    zt_network.verify(check)
+
+
 @pytest.mark.zt_each("named")
 def test_every_pod_is_named(zt_network, check):
     """No pod of the namespaces is left out of the intent, and so of all other checks."""

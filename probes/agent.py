@@ -491,15 +491,42 @@ def tls_context(request: Json) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
     if request.get("alpn"):
         context.set_alpn_protocols(request["alpn"])
+    if request.get("certificate"):
+        load_certificate(context, request["certificate"])
     return context
 
 
-def probe_tls(request: Json) -> Json:
-    """Handshake without a client certificate, then read before anything is written.
+def load_certificate(context: ssl.SSLContext, pem: str) -> None:
+    """Show a certificate to the server. It comes from memory: the file system is read-only."""
+    with os.fdopen(os.memfd_create("certificate"), "wb") as file:
+        file.write(pem.encode())
+        file.flush()
+        context.load_cert_chain("/proc/self/fd/%d" % file.fileno())
 
-    Under TLS 1.3 a server that demands a certificate refuses only after the client's handshake
-    is done, so its alert arrives with the first read. Writing first would race with it.
+
+def read_first(tls: ssl.SSLSocket, request: Json, out: Json) -> None:
+    """Read before anything is written; then, to a server that waits, write what the request says.
+
+    Under TLS 1.3 a server that refuses the client's certificate, or wants one, does so only after
+    the client's handshake is done: its alert arrives with the first read. Writing first would
+    race with it.
     """
+    out["data"] = ""
+    try:
+        data = tls.recv(1024)
+    except socket.timeout:
+        out["end"] = "silent"
+        if not request.get("send"):
+            return
+        out["waited"] = True
+        tls.sendall(request["send"].encode("latin-1"))
+        data = tls.recv(1024)
+    out["end"] = "data" if data else "closed"
+    out["data"] = data.decode("latin-1")
+
+
+def probe_tls(request: Json) -> Json:
+    """Handshake, with the certificate of the request if it has one, and then read first."""
     started = time.monotonic()
     out: Json = {"stage": "connect", "end": "failed"}
     raw = None
@@ -517,10 +544,7 @@ def probe_tls(request: Json) -> Json:
             out["cipher"] = (tls.cipher() or ("",))[0]
             out["alpn"] = tls.selected_alpn_protocol()
             out["certificate"] = ssl.DER_cert_to_PEM_cert(tls.getpeercert(True) or b"")
-            out["data"] = ""
-            data = tls.recv(1024)
-            out["end"] = "data" if data else "closed"
-            out["data"] = data.decode("latin-1")
+            read_first(tls, request, out)
     except socket.timeout:
         out["end"] = "silent" if out["stage"] != "connect" else "timeout"
     except ssl.SSLCertVerificationError as error:

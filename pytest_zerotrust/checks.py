@@ -10,7 +10,16 @@ from pytest_zerotrust.admission.corpus.select import CaseCheck, corpus_checks
 from pytest_zerotrust.admission.failopen import FailClosedCheck, fail_closed_checks
 from pytest_zerotrust.admission.pairs import PairCheck, pair_checks
 from pytest_zerotrust.core.intent import Intent
-from pytest_zerotrust.mesh.checks import CallCheck, PortCheck, call_checks, port_checks
+from pytest_zerotrust.mesh.checks import (
+    CallCheck,
+    EnrolCheck,
+    PortCheck,
+    SweepCheck,
+    call_checks,
+    enrol_checks,
+    port_checks,
+    sweep_checks,
+)
 from pytest_zerotrust.network.checks import (
     CanaryCheck,
     allowed_checks,
@@ -19,6 +28,7 @@ from pytest_zerotrust.network.checks import (
     denied_egress_checks,
     dns_checks,
     newborn_checks,
+    node_port_checks,
     side_port_checks,
 )
 from pytest_zerotrust.network.checks import Check as NetworkCheck
@@ -51,6 +61,8 @@ Check = (
     | AlikeCheck
     | PortCheck
     | CallCheck
+    | SweepCheck
+    | EnrolCheck
     | PairCheck
     | CaseCheck
     | FailClosedCheck
@@ -127,6 +139,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             make=newborn_checks,
             why_none="the intent leaves no TCP flow undeclared",
         ),
+        "node-ports": Kind(
+            control="ZT-NET-012",
+            make=node_port_checks,
+            why_none="the intent leaves no flow undeclared",
+        ),
         "plaintext": Kind(
             control="ZT-MSH-001",
             make=lambda intent: port_checks(intent, "ZT-MSH-001"),
@@ -141,6 +158,26 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             control="ZT-MSH-003",
             make=call_checks,
             why_none="the intent declares no mesh, or no flow from a meshed workload",
+        ),
+        "foreign-certificate": Kind(
+            control="ZT-MSH-004",
+            make=lambda intent: port_checks(intent, "ZT-MSH-004"),
+            why_none="the intent declares no mesh, or no meshed workload with a TCP port",
+        ),
+        "other-ports": Kind(
+            control="ZT-MSH-005",
+            make=sweep_checks,
+            why_none="the intent declares no mesh, or no meshed workload",
+        ),
+        "enrolled": Kind(
+            control="ZT-MSH-006",
+            make=enrol_checks,
+            why_none="the intent declares no mesh, or no meshed workload",
+        ),
+        "certificate": Kind(
+            control="ZT-MSH-007",
+            make=lambda intent: port_checks(intent, "ZT-MSH-007"),
+            why_none="the intent declares no mesh, or no meshed workload with a TCP port",
         ),
         "privileged": Kind(
             control="ZT-ADM-001",

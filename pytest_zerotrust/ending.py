@@ -123,6 +123,8 @@ def exit_status(status: int, session: ZeroTrustSession) -> int:
     collector = session.collector
     if status in kept:
         return status
+    if collector.unusable:
+        return int(pytest.ExitCode.USAGE_ERROR)
     if collector.count(Verdict.VIOLATED) or collector.other_failures:
         return int(pytest.ExitCode.TESTS_FAILED)
     dirty = collector.cleanup is not None and not collector.cleanup.clean

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from pytest_zerotrust.admission.engine import AdmissionEngine
 from pytest_zerotrust.cluster.api import Api
 from pytest_zerotrust.cluster.connection import open_connection
+from pytest_zerotrust.cluster.nodeports import read_doors
 from pytest_zerotrust.cluster.policies import read_policies
+from pytest_zerotrust.cluster.servers import ServerReader
 from pytest_zerotrust.core.intent import AdmissionIntent
 from pytest_zerotrust.errors import Inconclusive
 from pytest_zerotrust.fleet.fleet import Fleet
@@ -55,7 +57,12 @@ def connect(session: ZeroTrustSession) -> Engines:
         api=api,
         fleet=fleet,
         network=NetworkEngine(
-            fleet, dict(intent.workloads), live, functools.partial(read_policies, api)
+            fleet,
+            dict(intent.workloads),
+            live,
+            functools.partial(read_policies, api),
+            ServerReader(api),
+            functools.partial(read_doors, api),
         ),
         mesh=MeshEngine(fleet, intent, live),
         admission=AdmissionEngine(api, run, intent.admission or AdmissionIntent()),

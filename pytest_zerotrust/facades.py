@@ -221,17 +221,23 @@ class Mesh(_Facade):
     """The fixture ``zt_mesh``."""
 
     def _result(self, check: Check) -> Result:
-        from pytest_zerotrust.mesh.checks import CallCheck, PortCheck
-        from pytest_zerotrust.mesh.judge import judge_call, judge_port
+        from pytest_zerotrust.mesh.checks import CallCheck, EnrolCheck, PortCheck, SweepCheck
+        from pytest_zerotrust.mesh.judge import judge_port
+        from pytest_zerotrust.mesh.judge_call import judge_call
+        from pytest_zerotrust.mesh.judge_pods import judge_enrol, judge_other_ports
         from pytest_zerotrust.network.checks import Via, flow_check
         from pytest_zerotrust.network.judge import Judge
 
-        if not isinstance(check, (CallCheck, PortCheck)):
-            raise Inconclusive(f"{check.id} is no mesh check")
         engines = self._session.engines
+        if isinstance(check, EnrolCheck):
+            return judge_enrol(engines.api, self._session.intent, check)
+        if not isinstance(check, (CallCheck, PortCheck, SweepCheck)):
+            raise Inconclusive(f"{check.id} is no mesh check")
         snapshot = engines.mesh.snapshot(check, self._session.mesh_demand)
         if isinstance(check, PortCheck):
             return judge_port(engines.mesh, snapshot, check)
+        if isinstance(check, SweepCheck):
+            return judge_other_ports(engines.mesh, snapshot, check)
 
         def network() -> Result:
             plain = flow_check(self._session.intent, check.flow, Via.POD_IP)
@@ -256,7 +262,8 @@ class Admission(_Facade):
         """A policy must reject the manifest because of one field, like ``spec.hostNetwork``.
 
         The same manifest with ``instead`` in that field (by default: without it) must be admitted.
-        ``engine`` and ``policy`` narrow down who must reject. Nothing is stored: both are dry runs.
+        ``engine`` and ``policy`` narrow down who must reject. Nothing is stored: all are dry runs.
+        Where the template of a workload controller passes, the pods that come from it decide.
         """
         __tracebackhide__ = True
         from pytest_zerotrust.admission.custom import rejection
@@ -267,7 +274,10 @@ class Admission(_Facade):
         return result
 
     def admits(self, manifest: Mapping[str, Any]) -> Result:
-        """The manifest must be admitted as it is, on a dry run."""
+        """The manifest must be admitted, and so must the pods that come from it; all are dry runs.
+
+        What a mutation made of the given fields is told in the result's ``observed``.
+        """
         __tracebackhide__ = True
         from pytest_zerotrust.admission.custom import admission
 

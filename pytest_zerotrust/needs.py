@@ -14,7 +14,7 @@ from pytest_zerotrust.checks import Check, NothingToCheck
 from pytest_zerotrust.cluster.access import Right
 from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.fleet.rights import fleet_rights
-from pytest_zerotrust.mesh.checks import PortCheck
+from pytest_zerotrust.mesh.checks import PortCheck, SweepCheck
 from pytest_zerotrust.network.checks import CanaryCheck
 
 _FLEET = frozenset({"pods", "pods/exec", "services", "networkpolicies"})
@@ -64,6 +64,8 @@ def _stand_ins(intent: Intent, check: Check) -> set[str]:
         return set(intent.workloads)
     if isinstance(check, PortCheck):
         return set(intent.sources_of(check.workload, check.port))
+    if isinstance(check, SweepCheck):
+        return {flow.source for flow in intent.flows if flow.target == check.workload}
     flows = [*getattr(check, "flows", ()), *filter(None, [getattr(check, "flow", None)])]
     named = {getattr(check, word, "") for word in ("workload", "source", "target")}
     named |= {key for flow in flows for key in (flow.source, flow.target)}

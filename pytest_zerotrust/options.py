@@ -160,6 +160,11 @@ def rerun_with_joined_options(config: pytest.Config) -> int | None:
     joined = join_path_options(arguments)
     from_environment = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
     joined_environment = join_path_options(from_environment)
+    from_project = list(config.getini("addopts"))
+    joined_project = join_path_options(from_project)
+    if joined_project != from_project:
+        # An override stands for the project's own words; the words of a caller come later and win.
+        joined = ["--override-ini", f"addopts={shlex.join(joined_project)}", *joined]
     if joined == arguments and joined_environment == from_environment:
         return None
     before = os.environ.get("PYTEST_ADDOPTS")

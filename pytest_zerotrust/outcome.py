@@ -9,7 +9,7 @@ import pytest
 from pytest_zerotrust.core.controls import CONTROLS
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.core.waiving import waiver_of
-from pytest_zerotrust.errors import Inconclusive, Violation
+from pytest_zerotrust.errors import Inconclusive, UsageProblem, Violation
 from pytest_zerotrust.suite import check_of
 from pytest_zerotrust.usage import uses_zerotrust
 
@@ -97,8 +97,11 @@ def complete_report(
         or bool(getattr(report, "zt_vacuous", False)),
         "control": _control(item),
         "uses": uses_zerotrust(item),
+        "unusable": str(error) if isinstance(error, UsageProblem) else "",
     }
     report.zt = data  # type: ignore[attr-defined]
+    if isinstance(error, UsageProblem):
+        report.longrepr = str(error)
     if isinstance(error, (Violation, Inconclusive)):
         crash = getattr(report.longrepr, "reprcrash", None)
         if crash is not None:

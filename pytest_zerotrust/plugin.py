@@ -14,9 +14,11 @@ from pytest_zerotrust import options
 from pytest_zerotrust.usage import ASKED, uses_zerotrust
 
 if TYPE_CHECKING:
+    from pytest_zerotrust.latecomers import Latecomers
     from pytest_zerotrust.session import ZeroTrustSession
 
 SESSION: pytest.StashKey[ZeroTrustSession] = pytest.StashKey()
+_LATE: pytest.StashKey[Latecomers] = pytest.StashKey()
 _RERUN: pytest.StashKey[int] = pytest.StashKey()
 
 _MARKERS = (
@@ -82,20 +84,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     if _asked_for(config):
         session_of(config)
-    elif not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Latecomers(config), "zerotrust-latecomers")
+    elif getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput"):
+        from pytest_zerotrust.latecomers import Latecomers
 
-
-class _Latecomers:
-    """Notices results of workers in a run in which nothing asked for us before."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Make the session, whose collector then sees all further reports itself."""
-        if getattr(report, "zt", None) and SESSION not in self._config.stash:
-            session_of(self._config).collector.pytest_runtest_logreport(report)
+        late = Latecomers(config, _new_session, lambda made: _keep(config, made))
+        config.stash[_LATE] = late
+        config.pluginmanager.register(late, "zerotrust-latecomers")
 
 
 def _asked_for(config: pytest.Config) -> bool:
@@ -116,10 +110,18 @@ def _asked_for(config: pytest.Config) -> bool:
 def session_of(config: pytest.Config) -> ZeroTrustSession:
     """Return the session, made now if nothing asked for it before."""
     if SESSION not in config.stash:
-        from pytest_zerotrust.session import ZeroTrustSession
-
-        config.stash[SESSION] = ZeroTrustSession.from_config(config)
+        _keep(config, _new_session(config))
     return config.stash[SESSION]
+
+
+def _new_session(config: pytest.Config) -> ZeroTrustSession:
+    from pytest_zerotrust.session import ZeroTrustSession
+
+    return ZeroTrustSession.from_config(config)
+
+
+def _keep(config: pytest.Config, session: ZeroTrustSession) -> None:
+    config.stash[SESSION] = session
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -139,6 +141,8 @@ def pytest_configure_node(node: Any) -> None:
     """Hand the run to a worker of pytest-xdist."""
     if SESSION in node.config.stash:
         node.workerinput["zerotrust"] = node.config.stash[SESSION].for_worker()
+    elif _LATE in node.config.stash:
+        node.config.stash[_LATE].hand_over(node)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -148,16 +152,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         from pytest_zerotrust.suite import parametrize
 
         try:
-            parametrize(metafunc, marker, session_of(metafunc.config))
+            session = session_of(metafunc.config)
         except pytest.UsageError as error:
             # Raised here it would be taken for a broken test file, with a page of traceback.
-            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+            raise pytest.Collector.CollectError(str(error)) from None
+        parametrize(metafunc, marker, session)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep what ``--zt-level`` selects, and remember what will be demanded."""
-    if any(uses_zerotrust(item) for item in items):
+    misused = SESSION in config.stash and config.stash[SESSION].unusable
+    if misused or any(uses_zerotrust(item) for item in items):
         session = session_of(config)
         session.collected(items)
         session.start_late()
@@ -193,6 +199,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     try:
         yield
     finally:
+        if _LATE in session.config.stash:
+            session.config.stash[_LATE].end(int(session.exitstatus))
         if SESSION in session.config.stash:
             session.config.stash[SESSION].finish(session)
 
@@ -213,6 +221,7 @@ def _session_for(request: pytest.FixtureRequest) -> ZeroTrustSession:
     request.node.stash[ASKED] = True
     session = session_of(request.config)
     session.start_late()
+    session.refuse_if_unusable()
     return session
 
 

@@ -26,11 +26,12 @@ from pytest_zerotrust.core.intent import Intent, Waiver
 from pytest_zerotrust.errors import UsageProblem
 from pytest_zerotrust.fleet.run import Run, expiring, new_run
 from pytest_zerotrust.intent.load import intent_from_text
+from pytest_zerotrust.latecomers import HANDED
 from pytest_zerotrust.needs import UNKNOWN, Selection
 from pytest_zerotrust.report.collector import Collector
 from pytest_zerotrust.settings import DEFAULT_INTENT, Settings, resolve
 from pytest_zerotrust.signals import Unhurried, end_on_sigterm
-from pytest_zerotrust.suite import check_of, waived_checks
+from pytest_zerotrust.suite import check_of, implied_checks, waived_checks
 from pytest_zerotrust.usage import uses_zerotrust
 
 if TYPE_CHECKING:
@@ -58,24 +59,28 @@ class ZeroTrustSession:
         self.identity: Identity | None = None
         self.live: dict[str, LiveWorkload] = {}
         self.demand: list[Check] = []
-        self.collector = Collector()
+        self.collector = Collector(lambda: implied_checks(self.intent))
         self._engines: Engines | None = None
         self._lock = threading.Lock()
         self._restore_signal: Any = None
         self._started = False
+        self._late = False
+        self.unusable = ""
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> ZeroTrustSession:
         """Resolve options and read the intent file. Raises pytest.UsageError for bad input."""
         try:
             settings = resolve(config)
-            handed = getattr(config, "workerinput", {}).get("zerotrust")
+            given = getattr(config, "workerinput", {})
+            handed = given.get("zerotrust") or given.get(HANDED)
             if handed is not None:
                 # The controller's day, so that no worker of a run at midnight thinks otherwise.
                 day = datetime.date.fromisoformat(handed["today"])
                 text, name = handed["intent"], handed["intent_name"]
                 session = cls(config, settings, intent_from_text(text, name, today=day))
                 session._take_over(handed)
+                session._late = HANDED in given
                 cluster = handed["cluster"]
                 if cluster is not None:
                     options = ClusterOptions(**cluster)
@@ -101,9 +106,14 @@ class ZeroTrustSession:
 
     # -- start
 
+    def prepare_run(self) -> None:
+        """Choose the run's id without connecting, for workers that may connect later."""
+        self.run = new_run(f"{getpass.getuser()}@{socket.gethostname()}")
+
     def start(self) -> None:
-        """Controller: refuse bad input, then connect, once. Workers have got everything already."""
-        if self.is_worker or self._started or self._only_looks:
+        """Controller: refuse bad input, then connect, once. Workers have got everything already,
+        but for the run that was handed to them unconnected. Raises pytest.UsageError."""
+        if (self.is_worker and not self._late) or self._started or self._only_looks:
             return
         self._started = True
         try:
@@ -117,7 +127,9 @@ class ZeroTrustSession:
                 return
             from pytest_zerotrust.preflight import preflight, require_rights
 
-            self.run = new_run(f"{getpass.getuser()}@{socket.gethostname()}")
+            if self.run is None:
+                self.prepare_run()
+            assert self.run is not None
             self.identity, self.live = preflight(self.settings, self.intent, self.run)
             require_rights(self.settings, self.intent, self.identity, UNKNOWN)
             if self.identity.server_time is not None:
@@ -125,17 +137,38 @@ class ZeroTrustSession:
         except UsageProblem as error:
             self.run = None
             raise pytest.UsageError(f"zerotrust: {error}") from error
-        self._restore_signal = end_on_sigterm()
+        if not self.is_worker:
+            self._restore_signal = end_on_sigterm()
 
     def start_late(self) -> None:
-        """Start where nothing but a collected test asked for a cluster; shows the header now."""
+        """Start where nothing but a collected test asked for a cluster; shows the header now.
+
+        Raises pytest.UsageError; a worker of pytest-xdist keeps it for its tests to tell.
+        """
         if self._started:
             return
-        self.start()
+        try:
+            self.start()
+        except pytest.UsageError as error:
+            if not self.is_worker:
+                raise
+            self.unusable = str(error)
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             for line in self.header():
                 reporter.write_line(line)
+
+    def refuse_if_unusable(self) -> None:
+        """Raise UsageProblem in a test if this session can verify nothing."""
+        if self.unusable:
+            raise UsageProblem(self.unusable)
+
+    def misused(self, text: str) -> None:
+        """A test asks for something that there is not: told when all tests are collected. In a
+        worker raises CollectError, which pytest-xdist shows."""
+        if self.is_worker:
+            raise pytest.Collector.CollectError(text)
+        self.unusable = self.unusable or f"zerotrust: {text}"
 
     def header(self) -> list[str]:
         """Lines for pytest's header."""
@@ -170,8 +203,10 @@ class ZeroTrustSession:
             keep_level(self._config, items, self.settings.level)
         needs_cluster = any(uses_zerotrust(item) for item in items)
         without = self.settings.cluster is None and not self._only_looks
-        if needs_cluster and without and not self.is_worker:
-            raise pytest.UsageError(f"zerotrust: these tests need a cluster, but {NO_CLUSTER}")
+        if needs_cluster and without and not self.unusable:
+            self.unusable = f"zerotrust: these tests need a cluster, but {NO_CLUSTER}"
+        if self.unusable and not self.is_worker:
+            raise pytest.UsageError(self.unusable)
         self.demand = [check for check in map(check_of, items) if check is not None]
 
     def selection_of(self, items: list[pytest.Item]) -> Selection:
@@ -209,9 +244,9 @@ class ZeroTrustSession:
     @property
     def mesh_demand(self) -> Iterator[Any]:
         """The mesh checks that were collected, looked through only when they are needed."""
-        from pytest_zerotrust.mesh.checks import CallCheck, PortCheck
+        from pytest_zerotrust.mesh.checks import Check as MeshCheck
 
-        return (c for c in self.demand if isinstance(c, (PortCheck, CallCheck)))
+        return (c for c in self.demand if isinstance(c, MeshCheck))
 
     def admission_demand(self, check: Any) -> list[Any]:
         """The admission checks that were collected, to be sent along with ``check``. In a worker
@@ -244,7 +279,9 @@ class ZeroTrustSession:
 
     def summarise(self, terminalreporter: Any) -> None:
         """Show the table of levels."""
-        asked = self.collector.results or self.collector.inconclusive_tests or self.run is not None
+        found = self.collector
+        shown = found.results or found.inconclusive_tests or found.unusable
+        asked = shown or self.run is not None
         if not self.is_worker and asked and not self._config.getoption("zt_plan"):
             from pytest_zerotrust.report.table import show
             from pytest_zerotrust.report.waivers import show_waivers

@@ -171,7 +171,7 @@ def measure(ground: Ground) -> EngineRun:
     fleet.ask_all(ground.requests)
     request = time.monotonic() - began
     fleet.askings.clear()
-    sealed = fleet.is_sealed()
+    sealed = fleet.seal_note() is not None
     cpu = _cpu()
     began = time.monotonic()
     engine = ground.again()

@@ -118,6 +118,15 @@ _ALL = (
         "and that the CNI starts no pod before its policies are in force.",
     ),
     Control(
+        id="ZT-NET-012",
+        title="a workload's node ports are closed to workloads that may not reach it",
+        level=1,
+        required=False,
+        severity="high",
+        remedy="Deny egress to the nodes and to external addresses of the cluster, or make the "
+        "Service one of type ClusterIP; the target's policies do not see who calls by a node.",
+    ),
+    Control(
         id="ZT-MSH-001",
         title="plaintext to a meshed workload is refused by its proxy",
         level=2,
@@ -139,6 +148,40 @@ _ALL = (
         severity="high",
         remedy="See that both proxies are ready and that network policies let them "
         "reach each other and istiod.",
+    ),
+    Control(
+        id="ZT-MSH-004",
+        title="a certificate that the mesh did not issue is refused",
+        level=2,
+        severity="critical",
+        remedy="Remove what weakens the check of client certificates on the port, such as an "
+        "EnvoyFilter or a foreign root certificate.",
+    ),
+    Control(
+        id="ZT-MSH-005",
+        title="no other port of a meshed workload takes plaintext",
+        level=2,
+        required=False,
+        severity="high",
+        remedy="Let the proxy capture the port (no excludeInboundPorts), remove the exception for "
+        "it from PeerAuthentication, or stop what listens on it.",
+    ),
+    Control(
+        id="ZT-MSH-006",
+        title="every pod of a meshed workload is in the mesh with all of its traffic",
+        level=2,
+        severity="high",
+        remedy="Let every pod have a proxy; remove what leads around it: excluded ports and "
+        "addresses, the network of the node, containers with the proxy's id or NET_ADMIN.",
+    ),
+    Control(
+        id="ZT-MSH-007",
+        title="certificates are short-lived, renewed in time, and of one root",
+        level=2,
+        required=False,
+        severity="medium",
+        remedy="See that istiod is reached by the proxy and renews its certificate, and that all "
+        "namespaces were given the same root.",
     ),
     Control(
         id="ZT-ADM-001",

@@ -7,6 +7,7 @@ where the reference gets through at the same time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_zerotrust.core.observation import Observation, Seen
@@ -20,11 +21,15 @@ reference sees the same, but never enough to show that an allowed flow works."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressFacts:
-    """One address of a destination: what the source and the reference saw in the last rounds."""
+    """One address of a destination: what the source and the reference saw in the last rounds.
+
+    ``address`` is told to people, port included; ``ip`` is the address alone, or a name.
+    """
 
     address: str
     held: tuple[Observation, ...]
     reference: tuple[Observation, ...]
+    ip: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,30 +56,51 @@ class _Finding:
 
 
 def judge_egress(facts: EgressFacts) -> Result:
-    """Return the verdict on one destination. Pure: depends on ``facts`` alone.
+    """Return the verdict on one destination. Pure: depends on ``facts`` alone."""
+    return join(facts, [judge_address(facts, address) for address in facts.addresses])
 
-    Violated if one address is; else inconclusive if one is; it holds if one address was really
-    shown. If nothing listens at any address, for anybody, it is not applicable.
-    """
-    findings = [_finding(facts, address) for address in facts.addresses]
-    order = (Verdict.VIOLATED, Verdict.INCONCLUSIVE, Verdict.HOLDS, Verdict.NOT_APPLICABLE)
-    worst = next((f for verdict in order for f in findings if f.verdict is verdict), None)
-    if worst is None:
-        worst = _Finding(Verdict.INCONCLUSIVE, "no-address", "no address of it is known")
+
+def judge_address(facts: EgressFacts, address: AddressFacts) -> Result:
+    """Return the verdict on one address of a destination."""
+    finding = _finding(facts, address)
     return Result(
         control=facts.control,
         subject=facts.subject,
-        verdict=worst.verdict,
-        reason=worst.reason,
-        headline=f"{facts.control} {facts.source} -> {facts.target} {worst.what}",
+        verdict=finding.verdict,
+        reason=finding.reason,
+        headline=f"{facts.control} {facts.source} -> {facts.target} {finding.what}",
+    )
+
+
+def join(facts: EgressFacts, parts: Sequence[Result]) -> Result:
+    """The verdict on a destination from those on its addresses, one for each in their order.
+
+    Violated if one is; else inconclusive if one is; it holds if one address was really shown. If
+    nothing listens at any address, for anybody, it is not applicable.
+    """
+    order = (Verdict.VIOLATED, Verdict.INCONCLUSIVE, Verdict.HOLDS, Verdict.NOT_APPLICABLE)
+    worst = next((p for verdict in order for p in parts if p.verdict is verdict), None)
+    head = f"{facts.control} {facts.source} -> {facts.target}"
+    verdict, reason = Verdict.INCONCLUSIVE, "no-address"
+    headline = f"{head} no address of it is known"
+    if worst is not None:
+        verdict, reason, headline = worst.verdict, worst.reason, worst.headline
+    named = list(zip(facts.addresses, parts, strict=True))
+    explained = {a.address: p.evidence["policies"] for a, p in named if "policies" in p.evidence}
+    return Result(
+        control=facts.control,
+        subject=facts.subject,
+        verdict=verdict,
+        reason=reason,
+        headline=headline,
         observed=tuple(_line(address) for address in facts.addresses),
         controls=(
             f"source: {'alive' if facts.source_lives.alive else 'NOT SHOWN'}: "
             f"{facts.source_lives.how}",
             *(f"destination {a.address}: {_reference(a)}" for a in facts.addresses),
         ),
-        objects=facts.objects,
-        remedy=facts.remedy if worst.verdict is Verdict.VIOLATED else "",
+        objects=(*facts.objects, *_objects(named)),
+        remedy=facts.remedy if verdict is Verdict.VIOLATED else "",
         reproduce=facts.reproduce,
         evidence={
             "expected": facts.expected.value,
@@ -85,8 +111,16 @@ def judge_egress(facts: EgressFacts) -> Result:
                 }
                 for a in facts.addresses
             },
+            **({"policies": explained} if explained else {}),
         },
     )
+
+
+def _objects(named: Sequence[tuple[AddressFacts, Result]]) -> list[str]:
+    """What the parts name, with the address where they differ."""
+    if len({part.objects for _, part in named}) <= 1:
+        return list(named[0][1].objects) if named else []
+    return [f"at {address.address}: {line}" for address, part in named for line in part.objects]
 
 
 def _finding(facts: EgressFacts, address: AddressFacts) -> _Finding:

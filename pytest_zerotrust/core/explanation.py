@@ -37,6 +37,11 @@ class Explanation:
         """True if nothing that is declared was left out."""
         return not self.gaps and self.outcome is not Outcome.UNKNOWN
 
+    @property
+    def passes(self) -> bool:
+        """True if it is complete and nothing that is declared denies the flow."""
+        return self.complete and self.outcome is Outcome.ALLOWED
+
 
 def explain(result: Result, expected: Expected, explanation: Explanation) -> Result:
     """Add the explanation to the result of a flow, and what follows from it for the verdict.

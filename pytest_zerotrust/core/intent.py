@@ -151,13 +151,17 @@ class Flow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshIntent:
-    """What the mesh is meant to do. Modes other than STRICT are declared, not checked."""
+    """What the mesh is meant to do. Ports that are meant to be weaker have exceptions.
+
+    ``certificate_hours`` is how long a workload's certificate may live, in hours.
+    """
 
     provider: str = "istio"
     mode: str = "STRICT"
     root_namespace: str = "istio-system"
     trust_domain: str = "cluster.local"
     node_vantage: bool = False
+    certificate_hours: int = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from pytest_zerotrust.core.controls import CONTROLS, LEVELS
@@ -12,12 +12,17 @@ from pytest_zerotrust.core.verdict import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelStatus:
-    """How one level came out. ``missing`` are its controls that no check of this run covered."""
+    """How one level came out. ``missing`` are its controls that no check of this run covered.
+
+    ``ran`` of the ``implied`` checks that the intent implies for the level came to a verdict.
+    """
 
     level: int
     title: str
     counts: Mapping[Verdict, int]
     missing: tuple[str, ...]
+    ran: int
+    implied: int
 
     @property
     def assessed(self) -> bool:
@@ -35,6 +40,7 @@ class LevelStatus:
     def holds(self) -> bool:
         """True if every control of the level was checked and every check holds.
 
+        A check that the intent implies and that did not run breaks the level: it might not hold.
         Anything violated or inconclusive breaks the level. A control of which no check holds
         (all not applicable or waived, or none ran) breaks it as well: it was never shown.
         Waived checks beside ones that hold do not: the violation is declared, and counted.
@@ -44,24 +50,39 @@ class LevelStatus:
             and not self.counts.get(Verdict.VIOLATED)
             and not self.counts.get(Verdict.INCONCLUSIVE)
             and not self.missing
+            and not self.partial
         )
 
     @property
+    def partial(self) -> bool:
+        """True if only some of the level's checks ran: deselected, named one by one, cut short."""
+        return self.ran < self.implied
+
+    @property
     def word(self) -> str:
-        """One word for a table: holds, violated, inconclusive, incomplete or not assessed."""
+        """For a table: holds, violated, inconclusive, not judged, incomplete or not assessed."""
         if self.counts.get(Verdict.VIOLATED):
             return "violated"
         if self.counts.get(Verdict.INCONCLUSIVE):
             return "inconclusive"
         if self.holds:
             return "holds"
+        if self.assessed and self.partial:
+            return "not judged"
         return "incomplete" if self.assessed else "not assessed"
 
 
-def assess(results: Iterable[tuple[str, Verdict]]) -> tuple[LevelStatus, ...]:
+def assess(
+    results: Iterable[tuple[str, Verdict]],
+    *,
+    implied: Mapping[int, Collection[str]],
+    ran: Collection[str],
+) -> tuple[LevelStatus, ...]:
     """Return the status of levels 1 to 4 from (control id, verdict) pairs.
 
-    Ids that are no control of ours (a user's own tests) do not count for any level.
+    Ids that are no control of ours (a user's own tests) do not count for any level. ``implied``
+    are the ids of the checks that the intent implies, by level, whether selected or not; ``ran``
+    are the ids of the checks that came to a verdict.
     """
     counts: dict[int, Counter[Verdict]] = {level: Counter() for level in LEVELS}
     held: set[str] = set()
@@ -84,6 +105,8 @@ def assess(results: Iterable[tuple[str, Verdict]]) -> tuple[LevelStatus, ...]:
                     if c.level == level and c.required and c.id not in held
                 )
             ),
+            ran=sum(check in ran for check in implied.get(level, ())),
+            implied=len(implied.get(level, ())),
         )
         for level, title in LEVELS.items()
     )

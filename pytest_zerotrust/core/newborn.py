@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_zerotrust.core.explanation import BY_NOTHING, Explanation, refusers
 from pytest_zerotrust.core.observation import Seen, read_proof
 from pytest_zerotrust.core.reachability import REFUSALS, Liveness
 from pytest_zerotrust.core.verdict import Result, Verdict
@@ -40,11 +41,13 @@ def read_trail(entries: Sequence[Sequence[Any]], proof: str) -> Trail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetFacts:
-    """One target of a newborn: its name, the trail (None if it was not tried), its liveness."""
+    """One target of a newborn: its name, the trail (None if it was not tried), its liveness, and
+    what policies imply for it."""
 
     name: str
     trail: Trail | None
     controls: tuple[Liveness, ...]
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,10 @@ def judge_newborn(facts: NewbornFacts) -> Result:
     unclear = facts.problem or _unclear(facts)
     if unclear:
         return _conclude(facts, Verdict.INCONCLUSIVE, "not-shown", f"not shown: {unclear}")
+    unexplained = [t.name for t in facts.targets if t.explanation and t.explanation.passes]
+    if unexplained:
+        what = f"does not reach {unexplained[0]}, but by nothing that is declared"
+        return _conclude(facts, Verdict.INCONCLUSIVE, BY_NOTHING, what)
     count = sum(len(t.trail.attempts) for t in facts.targets if t.trail)
     what = f"reaches nothing that is denied, in {count} attempts from its first moment on"
     return _conclude(facts, Verdict.HOLDS, "", what)
@@ -109,14 +116,34 @@ def _conclude(facts: NewbornFacts, verdict: Verdict, reason: str, what: str) -> 
             f"source: {'alive' if facts.source_lives.alive else 'NOT SHOWN'}: "
             f"{facts.source_lives.how}",
         ),
-        objects=facts.objects,
+        objects=(*facts.objects, *(line for t in facts.targets for line in _implied(t))),
         remedy=facts.remedy if verdict is Verdict.VIOLATED else "",
         evidence={
             "reached_ms": {
                 t.name: list(t.trail.reached) for t in facts.targets if t.trail and t.trail.reached
-            }
+            },
+            "policies": {
+                t.name: {
+                    "implied": t.explanation.outcome.value,
+                    "complete": t.explanation.complete,
+                    "gaps": list(t.explanation.gaps),
+                }
+                for t in facts.targets
+                if t.explanation
+            },
         },
     )
+
+
+def _implied(target: TargetFacts) -> list[str]:
+    """What the policies imply for a target by now, which says nothing of its first seconds."""
+    explanation = target.explanation
+    if explanation is None:
+        return []
+    denying = refusers(explanation)
+    by = f" by {' and '.join(denying)}" if denying else ""
+    gap = f" (explanation incomplete: {explanation.gaps[0]})" if explanation.gaps else ""
+    return [f"{target.name}: policies imply by now: {explanation.outcome.value}{by}{gap}"]
 
 
 def _line(target: TargetFacts) -> str:

@@ -35,7 +35,8 @@ class FlowFacts:
 
     ``held`` are the observations of the last rounds, all of which must agree; ``rounds`` counts
     all rounds. ``service`` is set for flows through a Service: whether that Service is known to
-    lead to the target.
+    lead to the target. ``unserved`` is True where the kernel of the target's node does not know
+    the protocol.
     """
 
     control: str
@@ -49,6 +50,7 @@ class FlowFacts:
     target_lives: Liveness
     path_lives: Liveness
     service_lives: Liveness | None = None
+    unserved: bool = False
     objects: tuple[str, ...] = ()
     remedy: str = ""
     reproduce: str = ""
@@ -84,6 +86,8 @@ def judge_flow(facts: FlowFacts) -> Result:
     seen = kinds.pop()
     if seen is Seen.OPEN:
         return _conclude(facts, Verdict.HOLDS, "", "reached, as allowed")
+    if seen is Seen.UNSUPPORTED:
+        return _unsupported(facts)
     if seen not in REFUSALS:
         return _conclude(facts, Verdict.INCONCLUSIVE, "no-clear-answer", f"unclear: {seen.value}")
     dead = [(name, control) for name, control in facts.controls if not control.alive]
@@ -98,6 +102,17 @@ def judge_flow(facts: FlowFacts) -> Result:
     if facts.expected is Expected.DENIED:
         return _conclude(facts, Verdict.HOLDS, "", f"denied ({seen.value})")
     return _conclude(facts, Verdict.VIOLATED, "", f"DENIED ({seen.value}), expected to be ALLOWED")
+
+
+def _unsupported(facts: FlowFacts) -> Result:
+    """Nothing was sent, so nothing was denied. Where neither kernel knows the protocol there is
+    nothing to be kept apart."""
+    reason = "protocol-not-supported"
+    if facts.expected is Expected.DENIED and facts.unserved:
+        what = "not applicable: the kernels of both nodes lack the protocol"
+        return _conclude(facts, Verdict.NOT_APPLICABLE, reason, what)
+    what = "not tested: the kernel of the source's node lacks the protocol"
+    return _conclude(facts, Verdict.INCONCLUSIVE, reason, what)
 
 
 def _conclude(facts: FlowFacts, verdict: Verdict, reason: str, what: str) -> Result:

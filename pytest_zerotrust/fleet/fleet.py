@@ -21,7 +21,7 @@ from pytest_zerotrust.fleet import manifests
 from pytest_zerotrust.fleet.channel import ask
 from pytest_zerotrust.fleet.cleanup import why_it_stays
 from pytest_zerotrust.fleet.plan import PodSpec, Role, unready_conflicts
-from pytest_zerotrust.fleet.run import Run
+from pytest_zerotrust.fleet.run import ANNOTATION_REACHED, Run
 from pytest_zerotrust.fleet.state import PodState, read_state
 
 START_TIMEOUT = 90.0
@@ -172,26 +172,30 @@ class Fleet:
         self._services[(target.namespace, name)] = ip
         return ip, ""
 
-    def seal(self) -> bool:
-        """Make the policy that closes the sealed canaries.
+    def seal(self, note: str) -> bool:
+        """Make the policy that closes the sealed canaries; ``note`` says what was reached before.
 
         Returns True if it was made now, False if another process of the run was first. Raises
         ApiFailure or ApiUnreachable.
         """
         own = self.own_namespace
         path = f"/apis/networking.k8s.io/v1/namespaces/{own}/networkpolicies"
-        body = manifests.seal(self.run.name("seal"), own, self.run)
+        body = manifests.seal(self.run.name("seal"), own, self.run, note)
         response = self._api.request("POST", path, body=body)
         if not response.ok and response.status != 409:
             raise ApiFailure(response, f"policy of the sealed canary in {own}")
         return response.ok
 
-    def is_sealed(self) -> bool:
-        """True if the policy of the sealed canaries is there. Raises ApiUnreachable."""
+    def seal_note(self) -> str | None:
+        """The note at the policy of the sealed canaries (empty if it has none), or None if the
+        policy is not there. Raises ApiFailure or ApiUnreachable."""
         own = self.own_namespace
         path = f"/apis/networking.k8s.io/v1/namespaces/{own}/networkpolicies"
-        listed = self._api.get(path, labelSelector=self.run.selector)["items"]
-        return bool(listed)
+        for item in self._api.get(path, labelSelector=self.run.selector)["items"]:
+            meta = item["metadata"]
+            if meta["name"] == self.run.name("seal"):
+                return str((meta.get("annotations") or {}).get(ANNOTATION_REACHED, ""))
+        return None
 
     def service_host(self, target: PodSpec) -> str:
         """The DNS name of the Service of our own before a pod, without the cluster's domain."""

@@ -12,6 +12,7 @@ from pytest_zerotrust.fleet.plan import KUBELET_PORT, PodSpec, Role
 from pytest_zerotrust.fleet.run import (
     ANNOTATION_EXPIRES,
     ANNOTATION_OWNER,
+    ANNOTATION_REACHED,
     LABEL_ROLE,
     LABEL_RUN,
     LABEL_TWIN,
@@ -210,12 +211,17 @@ def namespace(name: str, run: Run, *, pod_security: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
 
 
-def seal(name: str, own_namespace: str, run: Run) -> dict[str, Any]:
-    """The policy that closes the sealed canaries. It selects pods of this run only."""
+def seal(name: str, own_namespace: str, run: Run, note: str) -> dict[str, Any]:
+    """The policy that closes the sealed canaries. It selects pods of this run only.
+
+    ``note`` goes with it, for the other processes of the run: what was reached before it.
+    """
+    metadata = _metadata(run, name, own_namespace, {})
+    metadata["annotations"][ANNOTATION_REACHED] = note
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": _metadata(run, name, own_namespace, {}),
+        "metadata": metadata,
         "spec": {
             "podSelector": {"matchLabels": {LABEL_RUN: run.id, LABEL_ROLE: Role.SEALED.value}},
             "policyTypes": ["Ingress"],

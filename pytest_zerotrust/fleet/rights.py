@@ -67,12 +67,20 @@ def explaining_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> li
     A run without these goes on; its verdicts lack the explanation, and ZT-NET-005 stays open.
     """
     rights = [Right("", "cilium.io", kind, "list") for kind in _CLUSTERWIDE]
+    rights += [Right("default", "discovery.k8s.io", "endpointslices", "list")]
+    rights += [Right("kube-system", group, kind, "list") for group, kind in _AROUND_DNS]
     for namespace in dict.fromkeys((*intent.namespaces, *more_namespaces)):
         rights += [Right(namespace, group, kind, "list") for group, kind in _EXPLAINING]
     return sorted(set(rights))
 
 
 _CLUSTERWIDE = ("ciliumclusterwidenetworkpolicies", "ciliumnodes")
+_AROUND_DNS = (
+    ("", "pods"),
+    ("", "services"),
+    (_NETWORKING, "networkpolicies"),
+    ("cilium.io", "ciliumnetworkpolicies"),
+)
 _EXPLAINING = (
     (_NETWORKING, "networkpolicies"),
     ("cilium.io", "ciliumnetworkpolicies"),

@@ -15,6 +15,7 @@ LABEL_ROLE = "zerotrust.dev/role"
 LABEL_TWIN = "zerotrust.dev/twin"
 ANNOTATION_OWNER = "zerotrust.dev/owner"
 ANNOTATION_EXPIRES = "zerotrust.dev/expires"
+ANNOTATION_REACHED = "zerotrust.dev/reached-before"
 
 LIFETIME = 3600
 """Seconds after which the pods of a run end by themselves and its objects count as expired."""

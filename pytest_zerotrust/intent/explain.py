@@ -40,8 +40,8 @@ def explain(error: Any, document: Document, name: str) -> str:
         )
     if error.validator == "oneOf":
         return (
-            f"{name}:{line}: {where}: {value} is not a port. Write a number from 1 to 65535, or a "
-            f"mapping with port, protocol (TCP or UDP) and send."
+            f"{name}:{line}: {where}: {value} is not a port. Write a number from 1 to 65535, a "
+            f"text like 5353/udp, or a mapping with port, protocol (TCP, UDP or SCTP) and send."
         )
     return f"{name}:{line}: {where}: {value} {_rule(error)}."
 

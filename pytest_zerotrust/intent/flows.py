@@ -10,7 +10,7 @@ from pytest_zerotrust.core.intent import Flow, Outside, Port, Workload
 from pytest_zerotrust.errors import IntentProblem
 from pytest_zerotrust.intent.yamllines import Document
 
-_FLOW = re.compile(r"^\s*(\S+)\s*->\s*(\S+):(\d+)(?:/(tcp|udp))?\s*$", re.IGNORECASE)
+_FLOW = re.compile(r"^\s*(\S+)\s*->\s*(\S+):(\d+)(?:/(tcp|udp|sctp))?\s*$", re.IGNORECASE)
 
 
 def read_flows(
@@ -40,7 +40,8 @@ def _flow(
     match = _FLOW.match(text)
     if match is None:
         raise IntentProblem(
-            f"{where} is not understood. Write 'source -> target:port' or '… :port/udp'."
+            f"{where} is not understood. Write 'source -> target:port', '… :port/udp' or "
+            f"'… :port/sctp'."
         )
     source, target, number, protocol = match.groups()
     if source in outside:

@@ -103,6 +103,9 @@ def _workload(key: str, value: Mapping[str, Any]) -> Workload:
             ports.append(Port(item))
         elif isinstance(item, float):
             ports.append(Port(int(item)))
+        elif isinstance(item, str):
+            number, _, protocol = item.partition("/")
+            ports.append(Port(int(number), protocol.upper()))
         else:
             ports.append(Port(int(item["port"]), item.get("protocol", "TCP"), item.get("send", "")))
     return Workload(
@@ -141,12 +144,14 @@ def _refuse_twins(workloads: Iterable[Workload], document: Document, name: str) 
 
 
 def _mesh(data: Mapping[str, Any]) -> MeshIntent:
+    default = MeshIntent()
     return MeshIntent(
-        provider=data.get("provider", "istio"),
-        mode=data.get("mode", "STRICT"),
-        root_namespace=data.get("rootNamespace", "istio-system"),
-        trust_domain=data.get("trustDomain", "cluster.local"),
+        provider=data.get("provider", default.provider),
+        mode=data.get("mode", default.mode),
+        root_namespace=data.get("rootNamespace", default.root_namespace),
+        trust_domain=data.get("trustDomain", default.trust_domain),
         node_vantage=data.get("nodeVantage", False),
+        certificate_hours=data.get("maxCertificateHours", default.certificate_hours),
     )
 
 

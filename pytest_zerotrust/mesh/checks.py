@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pytest_zerotrust.core.intent import Flow, Intent, Port
+from pytest_zerotrust.core.intent import Flow, Intent, Port, Workload
+
+PLAINTEXT, IDENTITY, FOREIGN, CERTIFICATE = "ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004", "ZT-MSH-007"
+"""The controls that are checked on each port of a meshed workload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +49,44 @@ class CallCheck:
         return f"{self.control}-{self.subject}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepCheck:
+    """The ports of one meshed workload beside the declared ones, attacked from outside."""
+
+    workload: str
+
+    control = "ZT-MSH-005"
+
+    @property
+    def id(self) -> str:
+        """The stable id of the check, also its test id."""
+        return f"{self.control}-{self.workload}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolCheck:
+    """Whether all pods of one meshed workload are in the mesh with all of their traffic."""
+
+    workload: str
+
+    control = "ZT-MSH-006"
+
+    @property
+    def id(self) -> str:
+        """The stable id of the check, also its test id."""
+        return f"{self.control}-{self.workload}"
+
+
+Check = PortCheck | CallCheck | SweepCheck
+"""The checks that need probes."""
+
+
 def port_checks(intent: Intent, control: str) -> Iterator[PortCheck]:
     """One check for each TCP port of each meshed workload (UDP is never captured by a sidecar)."""
-    if intent.mesh is None:
-        return
-    for key, workload in intent.workloads.items():
-        if workload.meshed:
-            for port in workload.ports:
-                if port.protocol == "TCP":
-                    yield PortCheck(control=control, workload=key, port=port)
+    for workload in _meshed(intent):
+        for port in workload.ports:
+            if port.protocol == "TCP":
+                yield PortCheck(control=control, workload=workload.key, port=port)
 
 
 def call_checks(intent: Intent) -> Iterator[CallCheck]:
@@ -64,3 +96,29 @@ def call_checks(intent: Intent) -> Iterator[CallCheck]:
     for flow in intent.flows:
         if flow.port.protocol == "TCP" and intent.workloads[flow.source].meshed:
             yield CallCheck(flow=flow)
+
+
+def calls_to(intent: Intent, workload: str, port: Port) -> list[CallCheck]:
+    """The calls from inside the mesh that the intent allows to one port."""
+    return [
+        check
+        for check in call_checks(intent)
+        if check.flow.target == workload and check.flow.port == port
+    ]
+
+
+def sweep_checks(intent: Intent) -> Iterator[SweepCheck]:
+    """One check for each meshed workload."""
+    for workload in _meshed(intent):
+        yield SweepCheck(workload=workload.key)
+
+
+def enrol_checks(intent: Intent) -> Iterator[EnrolCheck]:
+    """One check for each meshed workload."""
+    for workload in _meshed(intent):
+        yield EnrolCheck(workload=workload.key)
+
+
+def _meshed(intent: Intent) -> Iterator[Workload]:
+    if intent.mesh is not None:
+        yield from (workload for workload in intent.workloads.values() if workload.meshed)

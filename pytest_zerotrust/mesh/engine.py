@@ -4,49 +4,52 @@ batch. Where a network policy leaves no way in, a probe in the node's network is
 
 from __future__ import annotations
 
+import datetime
 import threading
-import time
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
 from pytest_zerotrust.cluster.discovery import LivePod, LiveWorkload, own_pods_of
 from pytest_zerotrust.core.intent import Intent, Port
+from pytest_zerotrust.core.mesh import PodMesh
 from pytest_zerotrust.errors import ZeroTrustError
 from pytest_zerotrust.fleet import topology
 from pytest_zerotrust.fleet.fleet import Fleet, Member
 from pytest_zerotrust.fleet.plan import PodSpec, Role, twin_labels
-from pytest_zerotrust.mesh.checks import CallCheck, PortCheck
+from pytest_zerotrust.mesh.checks import (
+    PLAINTEXT,
+    CallCheck,
+    Check,
+    PortCheck,
+    SweepCheck,
+    calls_to,
+)
+from pytest_zerotrust.mesh.forgery import forge
+from pytest_zerotrust.mesh.probes import CALL_TIMEOUT, port_probes, sweep_probe, swept_ports
+from pytest_zerotrust.mesh.rounds import ROUNDS, Probe, in_waves, until_settled
+from pytest_zerotrust.mesh.specs import mesh_of
 
-Check = PortCheck | CallCheck
-
-CONNECT_TIMEOUT = 1.5
-CALL_TIMEOUT = 5.0
-"""Seconds for a call through two proxies and an application."""
-
-ROUNDS = 3
-"""Attacks are repeated with fresh connections; the last rounds must agree."""
-
-SETTLE = 10.0
-"""Seconds for which connections that cannot be made are given time to come about."""
-
-LIMIT = 30.0
-"""Seconds after which rounds end even though the answers still change."""
+__all__ = ["ROUNDS", "MeshEngine", "Snapshot", "Target"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One port of one real pod, attacked from one probe pod."""
+    """One real pod of a workload, attacked by one check from one probe pod."""
 
-    check: PortCheck
+    check: PortCheck | SweepCheck
     pod: LivePod
     vantage: PodSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What one batch saw. ``reports`` are the agents' raw reports by probe, one for each round."""
+    """What one batch saw. ``reports`` are the agents' raw reports by probe, one for each round.
+
+    ``facts`` are what the pods' specifications say, by uid. ``roots`` are the mesh's root
+    certificates (PEM) by namespace, and ``moment`` is when the batch ended.
+    """
 
     members: Mapping[str, Member]
     pods: Mapping[str, tuple[LivePod, ...]]
@@ -55,6 +58,15 @@ class Snapshot:
     reports: Mapping[Hashable, tuple[Mapping[str, Any], ...]]
     failed: Mapping[str, str]
     covered: frozenset[str]
+    facts: Mapping[str, PodMesh] = field(default_factory=dict)
+    roots: Mapping[str, str] = field(default_factory=dict)
+    moment: datetime.datetime = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+    def of(self, check: PortCheck | SweepCheck, pod: LivePod) -> Iterator[Target]:
+        """The targets of a check at one pod."""
+        for target in self.targets:
+            if target.check.id == check.id and target.pod.uid == pod.uid:
+                yield target
 
 
 @dataclass(slots=True)
@@ -85,12 +97,12 @@ class MeshEngine:
 
     def plan(self, checks: Iterable[Check]) -> list[PodSpec]:
         """The pods that these checks will need, as far as that is known before they are placed."""
-        specs: list[PodSpec] = []
-        for check in checks:
-            if isinstance(check, CallCheck):
-                specs.append(self.meshed_twin(check.flow.source))
-            elif self.intent.mesh is not None and self.intent.mesh.node_vantage:
-                specs += [self.node_probe(node) for node in self.live[check.workload].nodes]
+        checks = list(checks)
+        specs = [self.meshed_twin(call.flow.source) for call in self._calls(checks)]
+        if self.intent.mesh is not None and self.intent.mesh.node_vantage:
+            for check in checks:
+                if not isinstance(check, CallCheck):
+                    specs += [self.node_probe(node) for node in self.live[check.workload].nodes]
         return specs
 
     def meshed_twin(self, key: str) -> PodSpec:
@@ -133,32 +145,57 @@ class MeshEngine:
         host = f"{service.name}.{workload.namespace}" if service else key
         return f"GET / HTTP/1.1\r\nHost: {host}:{port.number}\r\nConnection: close\r\n\r\n"
 
+    def other_ports(self, key: str, fact: PodMesh) -> list[int]:
+        """The ports of a workload's pod that are attacked beside the declared ones."""
+        ports = self.intent.workloads[key].ports
+        return swept_ports(fact, frozenset(p.number for p in ports if p.protocol == "TCP"))
+
+    def _calls(self, checks: Iterable[Check]) -> list[CallCheck]:
+        """The calls that are demanded, and those that show an application behind a port."""
+        calls: dict[str, CallCheck] = {}
+        for check in checks:
+            if isinstance(check, CallCheck):
+                calls[check.id] = check
+            elif isinstance(check, PortCheck) and check.control == PLAINTEXT:
+                for call in calls_to(self.intent, check.workload, check.port):
+                    calls[call.id] = call
+        return list(calls.values())
+
     def _observe(self, checks: Iterable[Check]) -> Snapshot:
         checks = list(checks)
-        ports = [check for check in checks if isinstance(check, PortCheck)]
-        calls = [check for check in checks if isinstance(check, CallCheck)]
-        pods = {key: self._pods(key) for key in sorted({check.workload for check in ports})}
-        targets = [t for check in ports for t in self._targets(check, pods[check.workload])]
+        attacks = [check for check in checks if not isinstance(check, CallCheck)]
+        calls = self._calls(checks)
+        keys = sorted({check.workload for check in attacks})
+        pods = {key: self._pods(key) for key in keys}
+        facts = {fact.uid: fact for key in keys for fact in self._facts(key)}
+        targets = [t for check in attacks for t in self._targets(check, pods[check.workload])]
         specs = {t.vantage.name: t.vantage for t in targets}
         specs |= {s.name: s for s in (self.meshed_twin(c.flow.source) for c in calls)}
         members = self.fleet.members(specs.values())
-        probes = self._port_probes([t for t in targets if members[t.vantage.name].usable])
-        for name, pod, probe in self._call_probes(calls):
-            if members[pod].usable:
-                probes.append((name, pod, probe))
-        reports, failed = self._run(probes)
+        roots = self._roots(c.workload for c in attacks if isinstance(c, PortCheck))
+        usable = [t for t in targets if members[t.vantage.name].usable]
+        probes = [*self._port_probes(usable, roots)]
+        probes += [p for p in self._call_probes(calls) if members[p.pod].usable]
+        seen = until_settled(self.fleet, probes)
+        swept = in_waves(self.fleet, self._sweep_probes(usable, facts))
         return Snapshot(
             members=members,
             pods=pods,
             changed={key: self._change(key, before) for key, before in pods.items()},
             targets=tuple(targets),
-            reports=reports,
-            failed=failed,
+            reports={**seen.reports, **swept.reports},
+            failed={**seen.failed, **swept.failed},
             covered=frozenset(check.id for check in checks),
+            facts=facts,
+            roots=roots,
+            moment=datetime.datetime.now(datetime.UTC),
         )
 
     def _pods(self, key: str) -> tuple[LivePod, ...]:
         return tuple(own_pods_of(self.fleet.api, self.intent.workloads[key], self.intent))
+
+    def _facts(self, key: str) -> list[PodMesh]:
+        return mesh_of(self.fleet.api, self.intent.workloads[key], self.intent)
 
     def _change(self, key: str, before: tuple[LivePod, ...]) -> str:
         """What changed about a workload's pods during the batch, or nothing."""
@@ -173,11 +210,14 @@ class MeshEngine:
                 return f"pod {pod.namespace}/{pod.name} is not ready"
         return ""
 
-    def _targets(self, check: PortCheck, pods: tuple[LivePod, ...]) -> list[Target]:
-        """Every place from which a port may be attacked: allowed sources, then the pod's node."""
+    def _targets(self, check: PortCheck | SweepCheck, pods: Iterable[LivePod]) -> list[Target]:
+        """Every place from which a pod may be attacked: allowed sources, then the pod's node."""
+        declared = self.intent.workloads[check.workload].ports
+        ports = (check.port,) if isinstance(check, PortCheck) else declared
+        sources = [key for port in ports for key in self.intent.sources_of(check.workload, port)]
         vantages = [
             topology.twin(self.fleet.run, self.intent.workloads[key], self.live[key])
-            for key in self.intent.sources_of(check.workload, check.port)
+            for key in dict.fromkeys(sources)
         ]
         targets = []
         for pod in pods:
@@ -187,48 +227,57 @@ class MeshEngine:
             targets += [Target(check=check, pod=pod, vantage=vantage) for vantage in here]
         return targets
 
-    def _port_probes(
-        self, targets: Iterable[Target]
-    ) -> list[tuple[Hashable, str, Mapping[str, Any]]]:
-        roots: dict[str, str] = {}
-        probes: dict[Hashable, tuple[Hashable, str, Mapping[str, Any]]] = {}
+    def _port_probes(self, targets: Iterable[Target], roots: Mapping[str, str]) -> Iterator[Probe]:
+        mesh = self.intent.mesh
+        now = datetime.datetime.now(datetime.UTC)
+        forged = forge(mesh.trust_domain, now) if mesh is not None else {}
+        done: set[Hashable] = set()
         for target in targets:
-            workload, port = target.check.workload, target.check.port
-            namespace = target.pod.namespace
-            if namespace not in roots:
-                roots[namespace] = self._mesh_root(namespace)
-            base = {"ip": target.pod.ip, "port": port.number, "timeout": CONNECT_TIMEOUT}
-            payload = self.payload(workload, port)
-            kinds: dict[str, Mapping[str, Any]] = {
-                "plain": {"kind": "tcp", **base, "send": payload, "until": "\n"},
-                "tls": {"kind": "tls", **base},
-                "tls-istio": {"kind": "tls", **base, "alpn": ["istio"]},
-            }
-            if roots[namespace]:
-                kinds["tls-verified"] = {"kind": "tls", **base, "ca": roots[namespace]}
-            for kind, probe in kinds.items():
-                name = (kind, target.vantage.name, target.pod.ip, port)
-                probes[name] = (name, target.vantage.name, probe)
-        return list(probes.values())
+            check = target.check
+            if not isinstance(check, PortCheck):
+                continue
+            kinds = port_probes(
+                target.pod.ip,
+                check.port.number,
+                self.payload(check.workload, check.port),
+                root=roots.get(target.pod.namespace, ""),
+                forged=forged,
+            )
+            for kind, request in kinds:
+                name = (kind, target.vantage.name, target.pod.ip, check.port)
+                if name not in done:
+                    done.add(name)
+                    yield Probe(name=name, pod=target.vantage.name, request=request)
 
-    def _mesh_root(self, namespace: str) -> str:
+    def _sweep_probes(
+        self, targets: Iterable[Target], facts: Mapping[str, PodMesh]
+    ) -> Iterator[Probe]:
+        for target in targets:
+            fact = facts.get(target.pod.uid)
+            if isinstance(target.check, SweepCheck) and fact is not None:
+                for number in self.other_ports(target.check.workload, fact):
+                    name = ("sweep", target.vantage.name, target.pod.ip, number)
+                    request = sweep_probe(target.pod.ip, number)
+                    yield Probe(name=name, pod=target.vantage.name, request=request)
+
+    def _roots(self, keys: Iterable[str]) -> dict[str, str]:
         """The mesh's root certificates (PEM), which istiod puts into every namespace."""
-        path = f"/api/v1/namespaces/{namespace}/configmaps/istio-ca-root-cert"
-        response = self.fleet.api.request("GET", path)
-        data: Mapping[str, str] = response.body.get("data", {}) if response.ok else {}
-        return data.get("root-cert.pem", "")
+        roots = {}
+        for namespace in sorted({self.intent.workloads[key].namespace for key in keys}):
+            path = f"/api/v1/namespaces/{namespace}/configmaps/istio-ca-root-cert"
+            response = self.fleet.api.request("GET", path)
+            data: Mapping[str, str] = response.body.get("data", {}) if response.ok else {}
+            roots[namespace] = data.get("root-cert.pem", "")
+        return roots
 
-    def _call_probes(
-        self, calls: Iterable[CallCheck]
-    ) -> list[tuple[Hashable, str, Mapping[str, Any]]]:
-        probes: list[tuple[Hashable, str, Mapping[str, Any]]] = []
+    def _call_probes(self, calls: Iterable[CallCheck]) -> Iterator[Probe]:
         for check in calls:
             service = self.live[check.flow.target].service
             number = service.ports.get(check.flow.port.number) if service else None
             if service is None or number is None:
                 continue
             http = self.is_http(check.flow.target, check.flow.port)
-            probe = {
+            request = {
                 "kind": "tcp",
                 "ip": service.ip,
                 "port": number,
@@ -237,42 +286,4 @@ class MeshEngine:
                 "until": "" if http else "\n",
             }
             source = self.meshed_twin(check.flow.source).name
-            probes.append((("call", check.id), source, probe))
-        return probes
-
-    def _run(
-        self, probes: list[tuple[Hashable, str, Mapping[str, Any]]]
-    ) -> tuple[dict[Hashable, tuple[Mapping[str, Any], ...]], dict[str, str]]:
-        reports: dict[Hashable, list[Mapping[str, Any]]] = {}
-        failed: dict[str, str] = {}
-        requests: dict[str, list[Mapping[str, Any]]] = {}
-        names: dict[str, list[Hashable]] = {}
-        for name, pod, probe in probes:
-            requests.setdefault(pod, []).append(probe)
-            names.setdefault(pod, []).append(name)
-        started = time.monotonic()
-        while True:
-            failed.clear()
-            for pod, reply in self.fleet.ask_all(requests).items():
-                if isinstance(reply, str):
-                    failed[pod] = reply
-                    continue
-                for name, report in zip(names[pod], reply["results"], strict=True):
-                    reports.setdefault(name, []).append(report)
-            elapsed = time.monotonic() - started
-            kept = {name: seen[-ROUNDS:] for name, seen in reports.items()}
-            stable = not failed and all(_agree(seen) for seen in kept.values())
-            clear = all(_clear(seen[-1]) for seen in kept.values())
-            if (stable and (clear or elapsed >= SETTLE)) or elapsed >= LIMIT:
-                return {name: tuple(seen) for name, seen in kept.items()}, failed
-
-
-def _agree(reports: list[Mapping[str, Any]]) -> bool:
-    """True if there are enough rounds, and all of them look alike."""
-    looks = {(r.get("stage"), r.get("end"), bool(r.get("data")), r.get("alert")) for r in reports}
-    return len(reports) == ROUNDS and len(looks) == 1
-
-
-def _clear(report: Mapping[str, Any]) -> bool:
-    """True unless the connection was not even made, as it is while pods are still new to a node."""
-    return report.get("stage") in ("exchange", "handshake")
+            yield Probe(name=("call", check.id), pod=source, request=request)

@@ -110,6 +110,31 @@ class EgressCheck:
         return f"{self.workload}->{self.outside.name}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePortCheck:
+    """All denied flows to one workload, by the node ports and external addresses of Services.
+
+    ``flows`` are those that nothing allows; ``allowed`` are the pairs (source, target) with a
+    flow that something allows, or of one workload with itself.
+    """
+
+    workload: str
+    flows: tuple[Flow, ...]
+    allowed: frozenset[tuple[str, str]]
+
+    control = "ZT-NET-012"
+
+    @property
+    def id(self) -> str:
+        """The stable id of the check, also its test id."""
+        return f"{self.control}-{self.subject}"
+
+    @property
+    def subject(self) -> str:
+        """The workload in words that fit into a test id."""
+        return f"{self.workload}-node-port"
+
+
 @dataclass(frozen=True, slots=True)
 class CanaryCheck:
     """Whether policies are enforced at all, between the nodes that the run uses."""
@@ -118,7 +143,9 @@ class CanaryCheck:
     id = "ZT-NET-000-canaries"
 
 
-Check = FlowCheck | DnsCheck | CanaryCheck | SidePortsCheck | NewbornCheck | EgressCheck
+Check = (
+    FlowCheck | DnsCheck | CanaryCheck | SidePortsCheck | NewbornCheck | EgressCheck | NodePortCheck
+)
 
 
 def flow_check(intent: Intent, flow: Flow, via: Via) -> FlowCheck:
@@ -191,6 +218,20 @@ def newborn_checks(intent: Intent) -> Iterator[NewbornCheck]:
             flows.setdefault(flow.source, []).append(flow)
     for workload, denied in flows.items():
         yield NewbornCheck(workload=workload, flows=tuple(denied))
+
+
+def node_port_checks(intent: Intent) -> Iterator[NodePortCheck]:
+    """One check for each workload that some other one must not reach."""
+    allowed = {(flow.source, flow.target) for flow in intent.flows}
+    allowed |= {(key, key) for key in intent.workloads}
+    flows: dict[str, list[Flow]] = {}
+    for flow in intent.denied_flows():
+        flows.setdefault(flow.target, []).append(flow)
+    for workload in intent.workloads:
+        if workload in flows:
+            yield NodePortCheck(
+                workload=workload, flows=tuple(flows[workload]), allowed=frozenset(allowed)
+            )
 
 
 def _is_tcp(flow: Flow) -> bool:

@@ -38,7 +38,7 @@ def with_workloads(engine: NetworkEngine, ends: Iterable[Workload], check: FlowC
         if workload.key not in workloads:
             workloads[workload.key] = workload
             live[workload.key] = _look_up(engine, workload)
-    single = NetworkEngine(engine.fleet, workloads, live, engine.read_policies)
+    single = engine.about(workloads, live)
     return Judge(single, single.snapshot(check, ())).flow(check)
 
 
@@ -64,7 +64,7 @@ def all_with_workloads(
         checks.append(check)
     if not checks:
         return []
-    single = NetworkEngine(engine.fleet, workloads, live, engine.read_policies)
+    single = engine.about(workloads, live)
     judge = Judge(single, single.snapshot(checks[0], checks))
     return [judge.flow(check) for check in checks]
 

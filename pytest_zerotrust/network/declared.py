@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pytest_zerotrust.cluster.policies import PolicyReading
 from pytest_zerotrust.core.explanation import Explanation
@@ -27,7 +27,7 @@ class Declared:
     """What was declared before and after a batch: only what stayed the same explains it."""
 
     def __init__(self, before: PolicyReading, after: PolicyReading) -> None:
-        self._reading = after
+        self._before, self._reading = before, after
         self.gaps = tuple(dict.fromkeys((*before.gaps, *after.gaps, *_changes(before, after))))
         self._sets = {
             dialect: PolicySet(after.policies, dialect=dialect) for dialect in after.dialects
@@ -41,14 +41,40 @@ class Declared:
 
     def explain(self, source: Member, target: Member, port: Port) -> Explanation:
         """What the policies imply for a flow between two probe pods, by whatever address."""
-        ends = self._endpoint(source), self._endpoint(target)
-        return Explanation(
-            decisions={
-                dialect: rules.decide(*ends, port.number, port.protocol)
-                for dialect, rules in self._sets.items()
-            },
-            gaps=self.gaps,
-        )
+        return self.explain_ends(source, [(self._endpoint(target), port.number)], port.protocol)
+
+    def explain_ends(
+        self,
+        source: Member,
+        ends: Sequence[tuple[Endpoint, int]],
+        protocol: str,
+        gaps: Sequence[str] = (),
+    ) -> Explanation:
+        """What the policies imply for a flow from a probe pod to any one of these ends.
+
+        ``gaps`` say what is not known of the ends. Where the ends differ, the explanation is
+        incomplete.
+        """
+        subject = self._endpoint(source)
+        found = [*self.gaps, *gaps]
+        decisions = {}
+        for dialect, rules in self._sets.items():
+            each = [rules.decide(subject, end, number, protocol) for end, number in ends]
+            if each:
+                decisions[dialect] = each[0]
+            if len({decision.outcome for decision in each}) > 1:
+                found.append(f"policies imply different things for {ends[0][0]} and others")
+            if dialect is Dialect.LETTER and any(_same_node(subject, end) for end, _ in ends):
+                found.append("networks differ in whether a pod always reaches its own node")
+        return Explanation(decisions=decisions, gaps=tuple(dict.fromkeys(found)))
+
+    def joined(self, before: PolicyReading, after: PolicyReading) -> Declared:
+        """The same with what was read of further namespaces."""
+        return Declared(_joined(self._before, before), _joined(self._reading, after))
+
+    def labels_of(self, namespace: str) -> Mapping[str, str] | None:
+        """The labels of a namespace, if they were read."""
+        return self._reading.namespace_labels.get(namespace)
 
     def _endpoint(self, member: Member) -> Endpoint:
         name = member.spec.name
@@ -76,6 +102,20 @@ def endpoint_of(member: Member, reading: PolicyReading) -> Endpoint:
         }
         if spec.listens and spec.ports
         else {},
+    )
+
+
+def _same_node(subject: Endpoint, end: Endpoint) -> bool:
+    return end.is_node and end.node == subject.node
+
+
+def _joined(one: PolicyReading, more: PolicyReading) -> PolicyReading:
+    policies = {str(policy): policy for policy in (*one.policies, *more.policies)}
+    return PolicyReading(
+        policies=tuple(policies[name] for name in sorted(policies)),
+        namespace_labels={**one.namespace_labels, **more.namespace_labels},
+        dialects=one.dialects,
+        gaps=tuple(dict.fromkeys((*one.gaps, *more.gaps))),
     )
 
 

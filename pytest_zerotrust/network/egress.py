@@ -114,6 +114,7 @@ def facts_of(snapshot: Snapshot, check: EgressCheck, twin: PodSpec) -> tuple[Add
                 address=f"{address}:{check.outside.port}",
                 held=snapshot.observations(flow_name(check, address)),
                 reference=snapshot.observations(reference_name(check.outside, address, node)),
+                ip=address,
             )
         )
     return tuple(found)

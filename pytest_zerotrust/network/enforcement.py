@@ -1,12 +1,14 @@
 """How long this cluster takes to enforce a new policy, and what becomes of open connections.
 
 The sealed canaries are reached before their policy exists, which also shows that nothing but the
-policy closes them. Then the policy is made while every pair is being watched. Reported as evidence,
-without judgement: the verdict on enforcement rests on the batch that comes afterwards.
+policy closes them; a note at the policy tells the other processes of the run. Then the policy is
+made while every pair is being watched. Reported as evidence, without judgement: the verdict on
+enforcement rests on the batch that comes afterwards.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 import statistics
 import time
@@ -21,6 +23,12 @@ from pytest_zerotrust.fleet.fleet import Fleet, Member
 from pytest_zerotrust.fleet.plan import CANARY_PORT, PodSpec
 from pytest_zerotrust.network.attempts import canary_pairs, usable_ip
 from pytest_zerotrust.network.batch import Attempt, Name, run_rounds
+
+Pair = tuple[str, str]
+"""A node and the node whose sealed canary is reached from it."""
+
+NOTE_LIMIT = 200_000
+"""Bytes of the note at the policy, at most."""
 
 BEFORE = 10.0
 """Seconds within which sealed canaries must be reached while their policy does not exist yet."""
@@ -39,12 +47,12 @@ class Enforcement:
 
     ``closed`` are the milliseconds from the policy's creation to the first attempt of those that
     were never answered again; ``kept`` tells what became of a connection that was open.
-    ``unreached`` are pairs that were not even reached without the policy. ``why_not`` says why
-    nothing was measured, if so.
+    ``unreached`` are pairs of which nothing shows that they were reached without the policy.
+    ``why_not`` says why nothing was measured, if so.
     """
 
-    closed: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    kept: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    closed: Mapping[Pair, float] = field(default_factory=dict)
+    kept: Mapping[Pair, str] = field(default_factory=dict)
     unreached: tuple[str, ...] = ()
     why_not: str = ""
 
@@ -81,35 +89,71 @@ def seal_and_measure(
 ) -> Enforcement:
     """Make the policy of the sealed canaries and watch it come into force.
 
-    Another process of the run may have made it already; then nothing is measured. Raises
-    ApiFailure or ApiUnreachable if the policy cannot be made.
+    Another process of the run may have made it already; then nothing is measured, and the note at
+    the policy says what was reached before it. Raises ApiFailure or ApiUnreachable if the policy
+    cannot be made.
     """
-    if fleet.is_sealed():
-        return Enforcement(why_not="another process of this run made the policy")
     pairs = [
         (name, caller, target)
         for name, caller, target, open_ in canary_pairs(fleet, members, nodes)
         if not open_
     ]
+    note = fleet.seal_note()
+    if note is not None:
+        return _joined(note, {(here, there) for (_, here, there), _, _ in pairs})
     unreached = _reach(fleet, members, pairs)
+    reached = {(here, there) for (_, here, there), _, _ in pairs} - unreached
     with ThreadPoolExecutor(1) as pool:
         watching = pool.submit(_watch, fleet, members, pairs)
         time.sleep(LEAD if pairs else 0)
         try:
-            ours = fleet.seal()
+            ours = fleet.seal(note_of(reached))
             made = time.time()
+            note = None if ours else fleet.seal_note()
         except (ApiFailure, ApiUnreachable):
             watching.cancel()
             raise
         seen = watching.result()
     if not ours:
-        return Enforcement(why_not="another process of this run made the policy")
-    return _read(seen, made, unreached)
+        return _joined(note or "", unreached)
+    return _read(seen, made, _told(unreached))
+
+
+def _joined(note: str, unknown: set[Pair]) -> Enforcement:
+    """What a process knows that found the policy made: the note, for pairs that are unknown."""
+    return Enforcement(
+        unreached=_told(unknown - reached_by(note)),
+        why_not="another process of this run made the policy",
+    )
+
+
+def note_of(reached: Iterable[Pair]) -> str:
+    """What the maker of the policy leaves for the others: which nodes' canaries reached which."""
+    found: dict[str, list[str]] = {}
+    for here, there in sorted(reached):
+        found.setdefault(here, []).append(there)
+    text = json.dumps(found, separators=(",", ":"))
+    # The API server refuses annotations of more than 256 KiB. Without a note the others conclude
+    # nothing, which is better than a run in which nobody can make the policy.
+    return text if len(text) <= NOTE_LIMIT else ""
+
+
+def reached_by(note: str) -> set[Pair]:
+    """The pairs for which a note vouches; none if it cannot be read."""
+    try:
+        found = json.loads(note)
+        return {(here, there) for here, targets in found.items() for there in targets}
+    except (ValueError, AttributeError, TypeError):
+        return set()
+
+
+def _told(pairs: Iterable[Pair]) -> tuple[str, ...]:
+    return tuple(f"{here} -> {there}" for here, there in sorted(pairs))
 
 
 def _reach(
     fleet: Fleet, members: Mapping[str, Member], pairs: list[tuple[Name, PodSpec, PodSpec]]
-) -> tuple[str, ...]:
+) -> set[Pair]:
     """Reach the canaries that will be sealed; return the pairs for which that never worked."""
     attempts = {
         name: Attempt(
@@ -126,9 +170,9 @@ def _reach(
         (round_,) = run_rounds(fleet, attempts, frozenset(), 1)
         attempts = {n: a for n, a in attempts.items() if round_.flows[n].seen is not Seen.OPEN}
         # Another process that was quicker ends this: from then on they are rightly closed.
-        if time.monotonic() > deadline or (attempts and fleet.is_sealed()):
+        if time.monotonic() > deadline or (attempts and fleet.seal_note() is not None):
             break
-    return tuple(f"{here} -> {there}" for _, here, there in attempts)
+    return {(here, there) for _, here, there in attempts}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
 from pytest_zerotrust.cluster.discovery import LiveWorkload
+from pytest_zerotrust.cluster.servers import DNS_NAMESPACE
 from pytest_zerotrust.core.intent import Workload
 from pytest_zerotrust.errors import ZeroTrustError
 from pytest_zerotrust.fleet import topology
@@ -16,18 +17,21 @@ from pytest_zerotrust.fleet.plan import PodSpec
 from pytest_zerotrust.network import newborn
 from pytest_zerotrust.network.attempts import AttemptList
 from pytest_zerotrust.network.batch import Round, run_rounds
+from pytest_zerotrust.network.beyond import Beyond, Servers, UnreadServers
 from pytest_zerotrust.network.checks import (
     Check,
     DnsCheck,
     EgressCheck,
     FlowCheck,
     NewbornCheck,
+    NodePortCheck,
     SidePortsCheck,
     Via,
 )
 from pytest_zerotrust.network.declared import Declared, ReadPolicies, nothing_read
-from pytest_zerotrust.network.egress import add_egress
+from pytest_zerotrust.network.egress import add_egress, node_addresses
 from pytest_zerotrust.network.enforcement import seal_and_measure
+from pytest_zerotrust.network.nodeports import ReadDoors, add_ways_around, no_doors
 from pytest_zerotrust.network.settle import observe_until_settled
 from pytest_zerotrust.network.snapshot import Snapshot, make_index
 
@@ -40,9 +44,19 @@ class NetworkEngine:
     workloads: Mapping[str, Workload]
     live: Mapping[str, LiveWorkload]
     read_policies: ReadPolicies = nothing_read
+    servers: Servers = field(default_factory=UnreadServers)
+    read_doors: ReadDoors = no_doors
     _snapshot: Snapshot | None = None
     _failed: dict[str, ZeroTrustError] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def about(
+        self, workloads: Mapping[str, Workload], live: Mapping[str, LiveWorkload]
+    ) -> NetworkEngine:
+        """An engine for other workloads, with the same probe pods and a batch of its own."""
+        return NetworkEngine(
+            self.fleet, workloads, live, self.read_policies, self.servers, self.read_doors
+        )
 
     def snapshot(self, check: Check, demanded: Iterable[Check]) -> Snapshot:
         """Return a snapshot that covers ``check``; a new one covers all ``demanded`` as well."""
@@ -96,6 +110,12 @@ class NetworkEngine:
         asked.add_flows(c for c in checks if isinstance(c, FlowCheck))
         asked.add_side_ports(c for c in checks if isinstance(c, SidePortsCheck))
         add_egress(asked, (c for c in checks if isinstance(c, EgressCheck)))
+        around = add_ways_around(
+            asked,
+            [check for check in checks if isinstance(check, NodePortCheck)],
+            [(workload, self.live[key]) for key, workload in self.workloads.items()],
+            self.read_doors,
+        )
         asked.add_listeners()
         asked.add_canaries(sorted(nodes))
         self._add_barrier(asked, members, sorted(nodes))
@@ -105,9 +125,13 @@ class NetworkEngine:
             return run_rounds(self.fleet, asked.attempts, dns_pods, count)
 
         places = sorted({spec.namespace for spec in twins.values()})
-        before = self.read_policies(places)
+        # The policies of the DNS servers' namespace explain look-ups, and must not cloud the rest.
+        asks_dns = any(isinstance(check, DnsCheck) for check in checks)
+        areas = [places, *([[DNS_NAMESPACE]] if asks_dns else [])]
+        before = [self.read_policies(area) for area in areas]
         rounds = tuple(observe_until_settled(observe, asked.expected))
-        declared = Declared(before, self.read_policies(places))
+        after = [self.read_policies(area) for area in areas]
+        declared = Declared(before[0], after[0])
         births = self._births(newborns, members)
         return Snapshot(
             members=members,
@@ -119,9 +143,23 @@ class NetworkEngine:
             covered=frozenset(check.id for check in checks),
             index=make_index(rounds, asked.attempts, members),
             enforcement=enforcement,
+            sealed=self._still_sealed(),
             births=births,
             declared=declared,
+            beyond=Beyond(
+                declared=declared,
+                declared_dns=declared.joined(before[-1], after[-1]),
+                servers=self.servers,
+                nodes=node_addresses(members),
+            ),
+            around=around,
         )
+
+    def _still_sealed(self) -> bool:
+        try:
+            return self.fleet.seal_note() is not None
+        except (ApiFailure, ApiUnreachable):
+            return False
 
     def _newborns(
         self,
@@ -207,6 +245,9 @@ def _workloads_of(check: Check) -> set[str]:
         return {check.flow.source, check.flow.target}
     if isinstance(check, SidePortsCheck):
         return {check.source, check.target}
-    if isinstance(check, NewbornCheck):
-        return {check.workload, *(flow.target for flow in check.flows)}
+    if isinstance(check, (NewbornCheck, NodePortCheck)):
+        return {
+            check.workload,
+            *(end for flow in check.flows for end in (flow.source, flow.target)),
+        }
     return {check.workload} if isinstance(check, (DnsCheck, EgressCheck)) else set()

@@ -34,7 +34,13 @@ def judge_canaries(
     enforcement = snapshot.enforcement
     if enforcement.unreached:
         pairs = ", ".join(enforcement.unreached)
-        found.broken.append(f"the canary to be sealed was not even reached before ({pairs})")
+        found.broken.append(
+            f"nothing shows that the canary was reached before it was sealed ({pairs})"
+        )
+    if found.leaks and not snapshot.sealed:
+        # Whoever deletes it opens the canaries: that they are reached then says nothing.
+        found.broken.insert(0, "the policy that seals the canaries is gone, or cannot be read")
+        found.leaks.clear()
     verdict, reason, what = _conclusion(found)
     control = CanaryCheck.control
     return Result(

@@ -15,7 +15,7 @@ from pytest_zerotrust.errors import Inconclusive
 from pytest_zerotrust.network.checks import FlowCheck, Via
 from pytest_zerotrust.report.picture import text_of, worst
 
-_FLOW = re.compile(r"\s*(\S+)\s*->\s*(\S+):(\d+)(?:/(tcp|udp))?\s*", re.IGNORECASE)
+_FLOW = re.compile(r"\s*(\S+)\s*->\s*(\S+):(\d+)(?:/(tcp|udp|sctp))?\s*", re.IGNORECASE)
 
 
 class Reach(enum.Enum):

@@ -47,7 +47,10 @@ def observe_until_settled(
 
 
 def _as_expected(seen: Seen, open_: bool) -> bool:
-    """A probe that failed is never as expected: the next round may answer."""
+    """A probe that failed is never as expected: the next round may answer. What the kernel does
+    not know never changes."""
+    if seen is Seen.UNSUPPORTED:
+        return True
     return seen is Seen.OPEN if open_ else seen not in (Seen.OPEN, Seen.FAILED)
 
 

@@ -9,15 +9,20 @@ from pytest_zerotrust.core.observation import DnsObservation, Observation, Seen
 from pytest_zerotrust.fleet.fleet import Member
 from pytest_zerotrust.fleet.plan import PodSpec
 from pytest_zerotrust.network.batch import Attempt, Name, Round
+from pytest_zerotrust.network.beyond import Beyond
 from pytest_zerotrust.network.declared import Declared
 from pytest_zerotrust.network.enforcement import Enforcement
 from pytest_zerotrust.network.newborn import Birth
 from pytest_zerotrust.network.settle import HOLD
+from pytest_zerotrust.network.ways import WaysAround
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What one batch saw: the pods before and after it, the rounds, and the addresses used."""
+    """What one batch saw: the pods before and after it, the rounds, and the addresses used.
+
+    ``sealed`` is False if the policy of the sealed canaries was not there any more afterwards.
+    """
 
     members: Mapping[str, Member]
     twins: Mapping[str, PodSpec]
@@ -28,8 +33,11 @@ class Snapshot:
     covered: frozenset[str]
     index: Index
     enforcement: Enforcement
+    sealed: bool
     births: Mapping[str, Birth]
     declared: Declared
+    beyond: Beyond
+    around: WaysAround
 
     @property
     def held(self) -> tuple[Round, ...]:

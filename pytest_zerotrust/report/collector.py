@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -17,18 +18,26 @@ from pytest_zerotrust.core.waiving import WaiverState, states
 _CONTROL_ID = re.compile(r"ZT-[A-Z]{3}-\d{3}")
 
 
+def check_id(result: Mapping[str, Any]) -> str:
+    """The id of the check that a result (as data) is about."""
+    return f"{result['control']}-{result['subject']}"
+
+
 class Collector:
     """A plugin of the controller. ``results`` are results as data, in the order they came;
     ``used`` tells whether any test used a fixture of ours, skipped ones included, and ``crashed``
-    whether a worker of pytest-xdist died; ``wide`` whether a sentence may have made pods that the
-    selected checks do not need."""
+    whether a worker of pytest-xdist died; ``unusable`` says why workers could verify nothing.
+    ``implied`` gives the ids of the checks that the intent implies, by level; it is asked once,
+    when a level is to be judged."""
 
-    def __init__(self) -> None:
+    def __init__(self, implied: Callable[[], Mapping[int, Collection[str]]]) -> None:
+        self._implied_by_intent = implied
         self.results: list[dict[str, Any]] = []
         self.inconclusive_tests: list[str] = []
         self.inconclusive_controls: list[str] = []
         self.other_failures: list[str] = []
         self.cleanup: CleanupReport | None = None
+        self.unusable = ""
         self.used = False
         self.crashed = False
 
@@ -38,6 +47,7 @@ class Collector:
         for result in data.get("results", ()):
             self.results.append({**result, "test": report.nodeid})
         self.used = self.used or bool(data.get("uses"))
+        self.unusable = self.unusable or str(data.get("unusable", ""))
         if not report.failed:
             return
         verdicts = {result["verdict"] for result in data.get("results", ())}
@@ -72,7 +82,7 @@ class Collector:
         """What became of waivers, each of which is for checks of these ids."""
         return states(
             waivers,
-            ((f"{r['control']}-{r['subject']}", Verdict(r["verdict"])) for r in self.results),
+            ((check_id(r), Verdict(r["verdict"])) for r in self.results),
         )
 
     @property
@@ -80,7 +90,12 @@ class Collector:
         """The status of each level; a test that broke off counts as inconclusive for its own."""
         pairs = [(r["control"], Verdict(r["verdict"])) for r in self.results]
         pairs += [(control, Verdict.INCONCLUSIVE) for control in self.inconclusive_controls]
-        return assess(pairs)
+        ran = {check_id(r) for r in self.results}
+        return assess(pairs, implied=self._implied, ran=ran)
+
+    @cached_property
+    def _implied(self) -> Mapping[int, Collection[str]]:
+        return self._implied_by_intent()
 
     @property
     def level_reached(self) -> int:

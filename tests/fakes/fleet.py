@@ -9,6 +9,7 @@ from pytest_zerotrust.fleet.fleet import Member
 from pytest_zerotrust.fleet.plan import PodSpec
 from pytest_zerotrust.fleet.run import Run
 from pytest_zerotrust.fleet.state import PodState
+from pytest_zerotrust.network.enforcement import note_of
 from tests.fakes.world import KUBERNETES, Place, World
 
 RUN = Run(id="abcdefgh", secret="s" * 64, owner="me@here", expires="2030-01-01T00:00:00Z")
@@ -33,6 +34,7 @@ class FakeFleet:
         self.deaf: set[str] = set()
         self.service_problem = ""
         self.sealed = True
+        self.note = note_of((a, b) for a in nodes for b in nodes)
         self.execs: list[list[str]] = []
         self.specs: dict[str, PodSpec] = {}
 
@@ -85,11 +87,12 @@ class FakeFleet:
     def service_host(self, target: PodSpec) -> str:
         return f"{list(self.specs).index(target.name)}.svc"
 
-    def is_sealed(self) -> bool:
-        return self.sealed
+    def seal_note(self) -> str | None:
+        return self.note if self.sealed else None
 
-    def seal(self) -> bool:
+    def seal(self, note: str) -> bool:
         self.sealed = True
+        self.note = note
         return True
 
     def ask_all(self, requests: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:

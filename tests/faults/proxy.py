@@ -44,8 +44,37 @@ class Rule:
         return True
 
 
+class Moment:
+    """Something that happens once, before the first request that matches is let through.
+
+    ``after`` is a request (method and path) that must have been seen before. Whatever matches
+    waits until it has happened.
+    """
+
+    def __init__(
+        self, method: str, path: str, action: Callable[[], None], after: tuple[str, str] | None
+    ) -> None:
+        self._method, self._path, self._action, self._after = method, path, action, after
+        self._lock = threading.Lock()
+        self._due = after is None
+        self.come = False
+        self.error: BaseException | None = None
+
+    def offer(self, method: str, path: str) -> None:
+        if self._due and re.fullmatch(self._method, method) and re.search(self._path, path):
+            with self._lock:
+                if not self.come:
+                    self.come = True
+                    try:
+                        self._action()
+                    except BaseException as error:
+                        self.error = error
+        if self._after is not None:
+            self._due = self._due or (method == self._after[0] and self._after[1] in path)
+
+
 class Proxy:
-    """The proxy; ``rules`` may be changed at any time, and ``on_request`` sees every request."""
+    """The proxy; ``rules`` may be changed at any time."""
 
     def __init__(self, kubeconfig: str) -> None:
         config = yaml.safe_load(Path(kubeconfig).read_text())
@@ -65,7 +94,7 @@ class Proxy:
             self._context.load_cert_chain(*files)
         self.rules: list[Rule] = []
         self.seen: list[tuple[str, str]] = []
-        self.on_request: Callable[[str, str], None] = lambda method, path: None
+        self._moments: list[Moment] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -83,7 +112,28 @@ class Proxy:
         path.write_text(yaml.safe_dump(data))
         return str(path)
 
+    def once(
+        self,
+        method: str,
+        path: str,
+        action: Callable[[], None],
+        *,
+        after: tuple[str, str] | None = None,
+    ) -> Moment:
+        """Do something right before the first request that matches, while that waits."""
+        moment = Moment(method, path, action, after)
+        self._moments.append(moment)
+        return moment
+
+    def in_the_batch(self, action: Callable[[], None]) -> Moment:
+        """Do something when the first request of the batch is on its way to a probe pod."""
+        return self.once("GET", "/exec", action, after=("POST", "/networkpolicies"))
+
     def close(self) -> None:
+        for moment in self._moments:
+            assert moment.come, "the moment for the fault never came"
+            if moment.error is not None:
+                raise moment.error
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -104,7 +154,8 @@ class Proxy:
             while len(rest) < length:
                 rest += client.recv(65536)
             self.seen.append((method, path))
-            self.on_request(method, path)
+            for moment in self._moments:
+                moment.offer(method, path)
             rule = next((r for r in self.rules if r.takes(method, path)), None)
             if rule is not None:
                 time.sleep(rule.delay)
@@ -170,7 +221,5 @@ def _pump(source: socket.socket, target: socket.socket, limit: int | None = None
 def proxied(kubeconfig: str) -> Iterator[Proxy]:
     """A running proxy."""
     proxy = Proxy(kubeconfig)
-    try:
-        yield proxy
-    finally:
-        proxy.close()
+    yield proxy
+    proxy.close()

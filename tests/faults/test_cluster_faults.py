@@ -1,4 +1,4 @@
-"""Nodes, network, mesh, admission, names and clocks that break under a run."""
+"""Nodes, network, mesh, admission and names that break under a run."""
 
 from __future__ import annotations
 
@@ -6,126 +6,168 @@ import json
 import os
 import signal
 import subprocess
-import time
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import LAB
+from tests.faults.proxy import Proxy
 from tests.faults.support import (
+    CANARIES,
+    CHECKS,
     NETWORK,
-    finish,
+    about,
+    exactly,
     green,
+    host_link,
     process_of,
     run,
-    running,
     scaled_down,
-    start,
-    stopped,
     twins,
-    unearned,
-    wait_for,
 )
-from tests.live.support import HOLDS, INCONCLUSIVE, VIOLATED, Cluster, zt_lab
+from tests.live.support import INCONCLUSIVE, VIOLATED, Cluster, SuiteRun, zt_lab
 
 pytestmark = pytest.mark.faults
 
 WEBHOOK = "gatekeeper-validating-webhook-configuration"
 
 
-def no_pass(verdicts: dict[str, str]) -> None:
-    assert verdicts
-    assert HOLDS not in verdicts.values(), verdicts
+def through(proxy: Proxy, tmp_path: Path) -> SuiteRun:
+    return run(tmp_path, proxy.kubeconfig(tmp_path / "proxy.yaml"), *NETWORK)
 
 
-def test_a_kubelet_hangs(lab: Cluster, tmp_path: Path):
-    process = start(tmp_path, lab.config, *NETWORK)
-    wait_for(running(lab), process)
-    with stopped(f"kubelet-{LAB}-node1"):
-        found = finish(process, tmp_path)
-    assert found.status in (0, 6), found.output
-    assert VIOLATED not in found.verdicts.values(), found.output
-    deadline = time.monotonic() + 60
-    while lab.left_behind() and time.monotonic() < deadline:
-        time.sleep(1)
+def touching(where: dict[str, tuple[str, str, str]], node: str) -> set[str]:
+    """The checks that need a pod on this node, the canaries among them."""
+    return {CANARIES, *about(*(app for app, twin in where.items() if twin[2] == node))}
 
 
-def test_a_twin_is_evicted(lab: Cluster, tmp_path: Path):
-    process = start(tmp_path, lab.config, *NETWORK)
-    wait_for(running(lab), process)
-    (twin,) = [t for t in twins(lab) if "web" in t]
-    namespace, name = twin.split("/")
-    eviction = {
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": {"name": name, "namespace": namespace},
-    }
-    path = f"/api/v1/namespaces/{namespace}/pods/{name}/eviction"
-    lab.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
-    found = finish(process, tmp_path)
-    unearned(found)
-    assert {v for n, v in found.verdicts.items() if "web" in n} == {INCONCLUSIVE}, found.output
+def test_a_kubelet_hangs(proxy: Proxy, lab: Cluster, tmp_path: Path):
+    """No pod of its node can be asked; what is asked from the other node is known."""
+    node = f"{LAB}-node1"
+    pid = process_of(f"kubelet-{node}")
+    where: dict[str, tuple[str, str, str]] = {}
+
+    def hang() -> None:
+        where.update(twins(lab))
+        os.kill(pid, signal.SIGSTOP)
+
+    proxy.in_the_batch(hang)
+    try:
+        found = through(proxy, tmp_path)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    exactly(found, touching(where, node))
 
 
-def test_an_agent_is_killed_as_for_want_of_memory(lab: Cluster, tmp_path: Path):
-    process = start(tmp_path, lab.config, *NETWORK)
-    wait_for(running(lab), process)
-    (twin,) = [t for t in twins(lab) if "reports" in t]
-    name = twin.split("/")[1]
-    killed = 0
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                environment = (entry / "environ").read_bytes()
-            except OSError:
-                continue
-            if f"ZT_POD={name}\0".encode() in environment:
-                os.kill(int(entry.name), signal.SIGKILL)
-                killed += 1
-    assert killed
-    found = finish(process, tmp_path)
-    unearned(found)
-    assert {v for n, v in found.verdicts.items() if "reports" in n} == {INCONCLUSIVE}
-
-
-def test_a_node_is_drained_of_everything(lab: Cluster, tmp_path: Path):
+def test_a_node_is_cut_off(proxy: Proxy, lab: Cluster, mended: None, tmp_path: Path):
+    """Its link goes down: its pods can neither be asked nor reached."""
     node = f"{LAB}-node2"
-    process = start(tmp_path, lab.config, *NETWORK)
-    wait_for(running(lab), process)
-    pods = lab.items("pods", "-A", "-l", "zerotrust.dev/run", "--field-selector",
-                     f"spec.nodeName={node}")  # fmt: skip
-    assert pods
-    for pod in pods:
-        meta = pod["metadata"]
-        lab.kubectl("delete", "pod", "-n", meta["namespace"], meta["name"], "--now", check=False)
-    unearned(finish(process, tmp_path))
+    link = host_link(node)
+    where: dict[str, tuple[str, str, str]] = {}
+
+    def cut() -> None:
+        where.update(twins(lab))
+        subprocess.run(["ip", "link", "set", link, "down"], check=True)
+
+    proxy.in_the_batch(cut)
+    try:
+        found = through(proxy, tmp_path)
+    finally:
+        subprocess.run(["ip", "link", "set", link, "up"], check=True)
+    exactly(found, touching(where, node))
+
+
+def test_a_twin_is_evicted(proxy: Proxy, lab: Cluster, tmp_path: Path):
+    def evict() -> None:
+        namespace, name, _ = twins(lab)["web"]
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+        }
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/eviction"
+        lab.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+        lab.kubectl("wait", "--for=delete", f"pod/{name}", "-n", namespace, "--timeout=90s")
+
+    proxy.in_the_batch(evict)
+    exactly(through(proxy, tmp_path), about("web"))
+
+
+def test_an_agent_is_killed_as_for_want_of_memory(proxy: Proxy, lab: Cluster, tmp_path: Path):
+    def kill() -> None:
+        name = twins(lab)["reports"][1]
+        killed = 0
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    environment = (entry / "environ").read_bytes()
+                except OSError:
+                    continue
+                if f"ZT_POD={name}\0".encode() in environment:
+                    os.kill(int(entry.name), signal.SIGKILL)
+                    killed += 1
+        assert killed
+
+    proxy.in_the_batch(kill)
+    exactly(through(proxy, tmp_path), about("reports"))
+
+
+def test_a_node_is_drained_of_everything(proxy: Proxy, lab: Cluster, tmp_path: Path):
+    node = f"{LAB}-node2"
+    where: dict[str, tuple[str, str, str]] = {}
+
+    def drain() -> None:
+        where.update(twins(lab))
+        pods = lab.items("pods", "-A", "-l", "zerotrust.dev/run", "--field-selector",
+                         f"spec.nodeName={node}")  # fmt: skip
+        assert pods
+        for pod in pods:
+            meta = pod["metadata"]
+            lab.kubectl("delete", "pod", "-n", meta["namespace"], meta["name"], "--now")
+
+    proxy.in_the_batch(drain)
+    exactly(through(proxy, tmp_path), touching(where, node))
 
 
 def test_the_networks_agents_are_restarted_while_a_batch_runs(
-    lab: Cluster, mended: None, tmp_path: Path
+    proxy: Proxy, mended: None, tmp_path: Path
 ):
-    process = start(tmp_path, lab.config, *NETWORK)
-    wait_for(running(lab), process)
-    for node in ("node1", "node2"):
-        os.kill(process_of(f"cilium-agent-{LAB}-{node}"), signal.SIGKILL)
-    zt_lab("up", "--name", LAB, timeout=300)
-    found = finish(process, tmp_path)
-    assert found.status in (0, 6), found.output
-    assert VIOLATED not in found.verdicts.values(), found.output
+    mending = threading.Thread(target=zt_lab, args=("up", "--name", LAB))
+
+    def kill() -> None:
+        for node in ("node1", "node2"):
+            os.kill(process_of(f"cilium-agent-{LAB}-{node}"), signal.SIGKILL)
+        mending.start()
+
+    proxy.in_the_batch(kill)
+    found = through(proxy, tmp_path)
+    mending.join()
+    green(found)
 
 
 def test_dns_is_down(lab: Cluster, tmp_path: Path):
     with scaled_down(lab, "kube-system", "coredns"):
         found = run(tmp_path, lab.config, "-k", "ZT-NET-004 and (web or reports)")
-    no_pass(found.verdicts)
-    assert found.status in (1, 6), found.output
+    assert len(found.verdicts) == 4
+    assert set(found.verdicts.values()) == {INCONCLUSIVE}, found.output
+    assert found.status == 6, found.output
+
+
+def test_dns_is_down_for_flows(lab: Cluster, tmp_path: Path):
+    """Nothing shows that reports and web are on the network; a name that leads nowhere is DNS's
+    fault and no policy's."""
+    with scaled_down(lab, "kube-system", "coredns"):
+        found = run(tmp_path, lab.config, *NETWORK)
+    exactly(found, about("ZT-NET-001", "dns-name"))
 
 
 def test_istiod_is_down(lab: Cluster, tmp_path: Path):
     with scaled_down(lab, "istio-system", "istiod"):
         found = run(tmp_path, lab.config, "-k", "ZT-MSH-003 and frontend")
-    unearned(found)
-    no_pass(found.verdicts)
+    assert found.verdicts
+    assert set(found.verdicts.values()) == {INCONCLUSIVE}, found.output
+    assert found.status == 6, found.output
 
 
 @pytest.mark.parametrize(("policy", "verdict"), [("Fail", INCONCLUSIVE), ("Ignore", VIOLATED)])
@@ -146,162 +188,65 @@ def test_gatekeeper_is_down(lab: Cluster, mended: None, tmp_path: Path, policy: 
         finally:
             lab.kubectl("patch", "validatingwebhookconfiguration", WEBHOOK, "--type=json", "-p",
                         json.dumps(undo))  # fmt: skip
+    assert len(found.verdicts) > 1
     assert set(found.verdicts.values()) == {verdict}, found.output
     assert found.status == (1 if verdict == VIOLATED else 6)
 
 
-def test_our_namespace_is_deleted_under_us(lab: Cluster, tmp_path: Path):
-    process = start(tmp_path, lab.config, *NETWORK)
-    wait_for(running(lab), process)
-    lab.kubectl("delete", "namespace", "zerotrust-probes", "--wait=false")
-    unearned(finish(process, tmp_path))
+def test_our_namespace_is_deleted_under_us(proxy: Proxy, lab: Cluster, tmp_path: Path):
+    """With the canaries goes what shows that a path lives; what was reached was reached."""
+
+    def delete() -> None:
+        lab.kubectl("delete", "namespace", "zerotrust-probes", "--wait=true")
+
+    proxy.in_the_batch(delete)
+    exactly(through(proxy, tmp_path), {CANARIES, *about("ZT-NET-001")})
 
 
-def plugin(tmp_path: Path, text: str) -> dict[str, str]:
-    folder = tmp_path / "plugins"
-    folder.mkdir(exist_ok=True)
-    (folder / "zt_fault.py").write_text(text)
-    return {"PYTHONPATH": str(folder), "PYTEST_PLUGINS": "zt_fault"}
+def test_our_policy_is_deleted_under_us(proxy: Proxy, lab: Cluster, tmp_path: Path):
+    """The sealed canaries are reached then, which is no violation; the flows do not need it."""
+
+    def delete() -> None:
+        lab.kubectl("delete", "networkpolicies", "-n", "zerotrust-probes",
+                    "-l", "zerotrust.dev/run")  # fmt: skip
+
+    proxy.in_the_batch(delete)
+    exactly(through(proxy, tmp_path), {CANARIES})
 
 
-def test_two_runs_with_the_same_id(lab: Cluster, tmp_path: Path):
-    same = plugin(
-        tmp_path,
-        "import dataclasses\n"
-        "import pytest_zerotrust.session as s\n"
-        "new = s.new_run\n"
-        "s.new_run = lambda owner: dataclasses.replace(new(owner), id='samesame')\n",
-    )
-    first = start(tmp_path / "1", lab.config, *NETWORK, **same)
-    wait_for(running(lab), first)
-    second = run(tmp_path / "2", lab.config, *NETWORK, **same)
-    one = finish(first, tmp_path / "1")
-    # The second finds the first one's pods, which do not prove themselves with its key.
-    network = [v for n, v in second.verdicts.items() if "->" in n]
-    assert HOLDS not in network, second.output
-    assert second.status == 6, second.output
-    assert VIOLATED not in one.verdicts.values(), one.output
+def test_a_hostile_pod_pretends_to_be_behind_our_service(
+    proxy: Proxy, lab: Cluster, tmp_path: Path
+):
+    """It has every label of the twin, the twin's program and its protocol, but not its key."""
 
+    def pretend() -> None:
+        namespace, name, _ = twins(lab)["reports"]
+        (pod,) = [p for p in lab.items("pods", "-n", namespace) if p["metadata"]["name"] == name]
+        kept = ("automountServiceAccountToken", "securityContext", "containers", "readinessGates")
+        fake = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": "impostor", "namespace": namespace, "labels": pod["metadata"]["labels"],
+            },
+            "spec": {key: pod["spec"][key] for key in kept},
+        }  # fmt: skip
+        for variable in fake["spec"]["containers"][0]["env"]:
+            if variable["name"] == "ZT_KEY":
+                variable["value"] = "of-somebody-else"
+        fake["spec"]["containers"][0].pop("volumeMounts", None)
+        lab.kubectl("apply", "-f", "-", stdin=json.dumps(fake))
+        lab.kubectl("wait", "pod/impostor", "-n", namespace, "--timeout=60s",
+                    "--for=jsonpath={.status.phase}=Running")  # fmt: skip
 
-def test_the_clock_of_the_runner_is_a_day_behind(lab: Cluster, tmp_path: Path):
-    skewed = plugin(
-        tmp_path,
-        "import datetime\n"
-        "import pytest_zerotrust.fleet.run as r\n"
-        "class Past(datetime.datetime):\n"
-        "    @classmethod\n"
-        "    def now(cls, tz=None):\n"
-        "        return datetime.datetime.now(tz) - datetime.timedelta(days=1)\n"
-        "class module:\n"
-        "    datetime, timedelta, UTC = Past, datetime.timedelta, datetime.UTC\n"
-        "r.datetime = module\n",
-    )
-    process = start(tmp_path, lab.config, *NETWORK, **skewed)
-    wait_for(running(lab), process)
-    swept = run_sweep(lab)
-    assert "0 removed" in swept
-    green(finish(process, tmp_path))
-
-
-def run_sweep(lab: Cluster) -> str:
-    import sys
-
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", f"--kubeconfig={lab.config}", "--zt-sweep"],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_killed_and_swept(lab: Cluster, tmp_path: Path):
-    """SIGKILL leaves pods; the sweep removes them when they have expired, and not before."""
-    process = start(tmp_path, lab.config, *NETWORK)
-    wait_for(running(lab), process)
-    process.kill()
-    process.communicate()
-    left = lab.left_behind()
-    assert left
-    assert "0 removed" in run_sweep(lab)
-    assert lab.left_behind() == left
-    for kind in ("pods", "services", "networkpolicies"):
-        lab.kubectl("annotate", kind, "-A", "-l", "zerotrust.dev/run", "--overwrite",
-                    "zerotrust.dev/expires=2020-01-01T00:00:00Z")  # fmt: skip
-    lab.kubectl("annotate", "namespace", "zerotrust-probes", "--overwrite",
-                "zerotrust.dev/expires=2020-01-01T00:00:00Z")  # fmt: skip
-    applications = len(lab.items("pods", "-A"))
-    pods = [one for one in left if one.startswith("pods ")]
-    run_sweep(lab)
-    assert lab.left_behind() == []
-    assert len(lab.items("pods", "-A")) == applications - len(pods)
-
-
-def test_no_room_for_the_evidence(lab: Cluster, tmp_path: Path):
-    folder = tmp_path / "full"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(folder)], check=True)
+    proxy.in_the_batch(pretend)
     try:
-        (folder / "filler").write_bytes(b"x" * 4096)
-        found = run(folder, lab.config, *NETWORK)
+        found = through(proxy, tmp_path)
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
-    assert "the evidence could not be written" in found.output
-    assert found.results == {}
-
-
-def test_a_hostile_pod_pretends_to_be_behind_our_service(lab: Cluster, tmp_path: Path):
-    """It has every label of the twin, the twin's name and its protocol, but not its key."""
-    process = start(tmp_path, lab.config, *NETWORK)
-    wait_for(lambda: len(twins(lab)) >= 1, process)
-    pods = lab.items("pods", "-n", "staging", "-l", "zerotrust.dev/role=twin,app=reports")
-    wait_for(lambda: bool(pods) or bool(pods.extend(
-        lab.items("pods", "-n", "staging", "-l", "zerotrust.dev/role=twin,app=reports"))
-    ), process)  # fmt: skip
-    pod = pods[0]
-    fake = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": "impostor", "namespace": "staging", "labels": pod["metadata"]["labels"],
-        },
-        "spec": {
-            key: pod["spec"][key]
-            for key in ("automountServiceAccountToken", "securityContext", "containers",
-                        "readinessGates")
-        },
-    }  # fmt: skip
-    for variable in fake["spec"]["containers"][0]["env"]:
-        if variable["name"] == "ZT_KEY":
-            variable["value"] = "of-somebody-else"
-    fake["spec"]["containers"][0].pop("volumeMounts", None)
-    lab.kubectl("apply", "-f", "-", stdin=json.dumps(fake))
-    found = finish(process, tmp_path)
-    lab.kubectl("delete", "pod", "impostor", "-n", "staging", "--now", check=False)
-    assert found.status in (0, 6), found.output
-    assert VIOLATED not in found.verdicts.values(), found.output
-
-
-@pytest.mark.parametrize("workers", ["worker", "fixture", "maxfail"])
-def test_a_run_that_ends_oddly_leaves_nothing(lab: Cluster, tmp_path: Path, workers: str):
-    if workers == "worker":
-        process = start(tmp_path, lab.config, *NETWORK, "-n", "2")
-        wait_for(running(lab), process)
-        children = subprocess.run(
-            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
-        ).stdout.split()
-        os.kill(int(children[0]), signal.SIGKILL)
-        found = finish(process, tmp_path)
-        assert found.status == 6, found.output
-        return
-    broken = plugin(
-        tmp_path,
-        "import pytest\n"
-        "@pytest.hookimpl(trylast=True)\n"
-        "def pytest_runtest_setup(item):\n"
-        "    zt_fault.append(item)\n"
-        "    assert len(zt_fault) < 3, 'a fixture failed'\n"
-        "zt_fault = []\n",
-    )
-    words = ("--maxfail=1",) if workers == "maxfail" else ()
-    found = run(tmp_path, lab.config, *NETWORK, *words, **broken)
-    assert found.status == 1, found.output
+        lab.kubectl("delete", "pod", "impostor", "-n", "staging", "--now", check=False)
+    # Whether the Service leads to the impostor in a round is chance. If it does, the nonce shows.
+    assert found.verdicts.keys() == CHECKS
+    by_service = {f"ZT-NET-003-frontend->reports:8080/tcp-{v}" for v in ("service-ip", "dns-name")}
+    fooled = {check for check, verdict in found.verdicts.items() if verdict == INCONCLUSIVE}
+    assert fooled <= by_service, found.output
+    exactly(found, fooled)

@@ -306,11 +306,40 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Controls:
-    """All that decides in the lab."""
+    """All that decides in the lab. ``mesh`` is the mode of mutual TLS, ``modes`` the modes of
+    whole workloads that differ, ``port_modes`` those of their declared ports alone. ``plain_to``
+    are workloads that callers inside the mesh are told to call in plaintext."""
 
     network: tuple[Policy, ...]
-    strict: bool = True
+    mesh: str = "STRICT"
+    modes: Mapping[str, str] = field(default_factory=dict)
+    port_modes: Mapping[str, str] = field(default_factory=dict)
+    plain_to: frozenset[str] = frozenset()
     admission: bool = True
+
+    def mode(self, workload: str) -> str:
+        """The mode of a workload's ports that nothing says more about."""
+        return self.modes.get(workload, self.mesh)
+
+    def port_mode(self, workload: str) -> str:
+        """The mode of a workload's declared port."""
+        return self.port_modes.get(workload, self.mode(workload))
+
+
+def _mesh_of(controls: Controls, name: str, port: int) -> dict[str, str]:
+    """The verdicts on one meshed workload that is attacked from outside."""
+    mode = controls.port_mode(name)
+    attacked = HOLDS if mode == "STRICT" else VIOLATED
+    verdicts = {
+        f"{control}-{name}:{port}/tcp": attacked
+        for control in ("ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004")
+    }
+    # A permissive proxy still shows its certificate; one that is switched off has none.
+    shown = INCONCLUSIVE if mode == "DISABLE" else HOLDS
+    verdicts[f"ZT-MSH-007-{name}:{port}/tcp"] = shown
+    verdicts[f"ZT-MSH-005-{name}"] = HOLDS if controls.mode(name) == "STRICT" else VIOLATED
+    verdicts[f"ZT-MSH-006-{name}"] = HOLDS
+    return verdicts
 
 
 def predict(controls: Controls) -> dict[str, str]:
@@ -335,6 +364,8 @@ def predict(controls: Controls) -> dict[str, str]:
         verdicts[f"ZT-NET-008-{namespace}"] = HOLDS
     for source in world.pods:
         verdicts[f"ZT-NET-009-{source}"] = HOLDS
+        # No Service of the lab has a node port.
+        verdicts[f"ZT-NET-012-{source}-node-port"] = NOT_APPLICABLE
         verdicts[f"ZT-NET-004-{source}"] = HOLDS if resolves(plain(source)) else VIOLATED
         for target in world.pods:
             if source == target:
@@ -375,17 +406,18 @@ def predict(controls: Controls) -> dict[str, str]:
         select, cover = coverage.verdicts(namespace)
         verdicts[f"ZT-NET-005-policies-select-pods-{namespace}"] = select
         verdicts[f"ZT-NET-005-pods-have-policies-{namespace}"] = cover
-    mesh = HOLDS if controls.strict else VIOLATED
     for name, pod in world.pods.items():
         if pod.meshed:
-            for control in ("ZT-MSH-001", "ZT-MSH-002"):
-                verdicts[f"{control}-{name}:{world.port(name)}/tcp"] = mesh
+            verdicts |= _mesh_of(controls, name, world.port(name))
     for source, target in world.flows:
         pod = world.pods[source]
         starts = resolves(pod) and rules.allows(pod, ISTIOD, 15012)
         fine = starts and open_(source, target)
         name = f"ZT-MSH-003-{source}->{target}:{world.port(target)}/tcp"
         verdicts[name] = HOLDS if fine else INCONCLUSIVE
+        refused = target in controls.plain_to and controls.port_mode(target) == "STRICT"
+        if fine and refused and world.pods[target].meshed:
+            verdicts[name] = VIOLATED
     for control, cases in ADMISSION.items():
         for case in cases:
             for namespace in ("production", "staging"):

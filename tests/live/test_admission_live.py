@@ -69,6 +69,49 @@ def test_a_constraint_that_only_warns_does_not_hold_and_is_named(
     assert "gatekeeper [restricted-containers]" in str(run.results[PRIVILEGED]["headline"])
 
 
+SENTENCE = """
+DEPLOYMENT = {
+    "kind": "Deployment",
+    "metadata": {"namespace": "production", "name": "app"},
+    "spec": {
+        "replicas": 0,
+        "selector": {"matchLabels": {"app": "app"}},
+        "template": {"metadata": {"labels": {"app": "app"}}, "spec": {
+            "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+            "name": "app",
+            "image": "registry.company.com/app:1",
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "privileged": True,
+                "capabilities": {"drop": ["ALL"]}},
+        }]}},
+    },
+}
+PRIVILEGED = "spec.template.spec.containers[0].securityContext.privileged"
+
+
+def test_privileged_deployments(zt_admission):
+    zt_admission.rejects(DEPLOYMENT, because=PRIVILEGED, instead=False)
+"""
+
+
+def test_a_deployment_is_judged_by_its_pods(scenario, lab: Cluster, tmp_path: Path):
+    scenario("hardened")
+    (tmp_path / "test_own.py").write_text(SENTENCE)
+    words = (str(tmp_path), "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT))
+    run = run_suite(tmp_path / "holds", *words)
+    assert run.status == 0, run.output
+    (result,) = run.results.values()
+    assert "the template was admitted, and its pod is rejected by gatekeeper" in str(
+        result["headline"]
+    )
+    change = json.dumps({"spec": {"enforcementAction": "warn"}})
+    lab.kubectl("patch", CONSTRAINT, "--type=merge", "-p", change)
+    until_violated(tmp_path / "wait", PRIVILEGED)
+    broken = run_suite(tmp_path / "broken", *words)
+    assert broken.status == 1, broken.output
+    assert set(broken.verdicts.values()) == {VIOLATED}
+
+
 def test_a_webhook_that_fails_open_or_sees_less_is_violated_alone(
     scenario, lab: Cluster, tmp_path: Path
 ):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.support import HOLDS, INCONCLUSIVE, VIOLATED, Cluster, differences, run_suite
+from tests.live.support import INCONCLUSIVE, VIOLATED, Cluster, differences, holding, run_suite
 
 pytestmark = pytest.mark.live
 
@@ -35,7 +35,7 @@ def object_of(api: str, kind: str, name: str, spec: dict[str, Any]) -> dict[str,
 
 def expect_only(changed: dict[str, str], folder: Path) -> str:
     run = run_suite(folder, *MESH)
-    expected = dict.fromkeys(run.verdicts, HOLDS) | changed
+    expected = holding(run.verdicts) | changed
     assert differences(expected, run.verdicts) == [], run.output
     assert len(run.verdicts) == 16
     return run.output

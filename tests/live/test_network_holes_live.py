@@ -22,6 +22,7 @@ from tests.live.support import (
     VIOLATED,
     Cluster,
     differences,
+    holding,
     run_suite,
 )
 from tests.live.test_broken_probes_live import finish, start, wait_for
@@ -118,7 +119,7 @@ def test_every_hole_is_found_and_nothing_else(scenario, lab: Cluster, tmp_path: 
     scenario("hardened")
     with added(lab, UDP_OUT, UDP_IN, NEXT_PORT, METADATA, NODES):
         run = run_suite(tmp_path, *NETWORK)
-    expected = dict.fromkeys(run.verdicts, HOLDS) | dict.fromkeys(
+    expected = holding(run.verdicts) | dict.fromkeys(
         (
             "ZT-NET-010-batch->api",
             "ZT-NET-010-frontend->reports",
@@ -187,7 +188,7 @@ def test_a_policy_that_comes_late_leaves_a_window_that_is_found(
     deny = policy("zt-window", "deny", {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})
     lab.kubectl("apply", "-f", "-", stdin=json.dumps(deny))
     run = finish(process, tmp_path)
-    expected = dict.fromkeys(run.verdicts, HOLDS) | {"ZT-NET-011-early": VIOLATED}
+    expected = holding(run.verdicts) | {"ZT-NET-011-early": VIOLATED}
     assert differences(expected, run.verdicts) == [], run.output
     assert "a new pod of zt-window/early REACHED zt-window/late:8080/tcp" in run.output
 

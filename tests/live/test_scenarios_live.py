@@ -16,13 +16,14 @@ from tests.live.support import (
     VIOLATED,
     Cluster,
     differences,
+    holding,
     run_suite,
 )
 
 pytestmark = pytest.mark.live
 
 ALL = tuple(predict(Controls(network=())))
-DENY = (*DENY_NETWORK, "ZT-MSH-001", "ZT-MSH-002")
+DENY = (*DENY_NETWORK, "ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004", "ZT-MSH-005")
 ADMISSION = ("ZT-ADM-001", "ZT-ADM-002", "ZT-ADM-003", "ZT-ADM-004")
 
 
@@ -40,7 +41,7 @@ def test_hardened_is_green_three_times_in_a_row_and_with_two_workers(scenario, t
     for number, arguments in enumerate(((), (), (), ("-n", "2"))):
         run = run_suite(tmp_path / str(number), *arguments)
         assert run.status == 0, run.output
-        assert differences(dict.fromkeys(ALL, HOLDS), run.verdicts) == [], run.output
+        assert differences(holding(ALL), run.verdicts) == [], run.output
         assert "level 3 holds" in run.output
         first = first or run
         assert set(run.verdicts) == set(first.verdicts)
@@ -50,7 +51,7 @@ def test_open_violates_every_deny_control_and_says_who_reached_whom(scenario, tm
     scenario("open")
     run = run_suite(tmp_path)
     assert run.status == 1, run.output
-    expected = dict.fromkeys(ALL, HOLDS)
+    expected = holding(ALL)
     expected |= dict.fromkeys(run.of(*DENY, *ADMISSION), VIOLATED)
     for namespace in ("production", "staging", "legacy"):
         expected |= without_policies(namespace)
@@ -70,7 +71,7 @@ def test_reference_cuts_what_must_work_and_lets_init_containers_pass(scenario, t
     assert run.status == 1, run.output
     world = World()
     production = {name for name, pod in world.pods.items() if pod.namespace == "production"}
-    expected = dict.fromkeys(ALL, HOLDS)
+    expected = holding(ALL)
     # The default deny of production cuts DNS and, with the missing halves, every allowed path.
     expected |= {f"ZT-NET-004-{name}": VIOLATED for name in production}
     for source, target in world.flows:

@@ -154,13 +154,7 @@ def test_bad_input_is_the_same_with_two_workers(project: Project, what):
 
 @pytest.mark.parametrize(
     "words",
-    [
-        (),
-        pytest.param(
-            ("-n", "2"),
-            marks=pytest.mark.xfail(strict=True, reason="bug P1: no session in the controller"),
-        ),
-    ],
+    [(), ("-n", "2")],
 )
 def test_tests_that_use_ours_without_a_cluster_are_told_what_to_give(project: Project, words):
     project.test(USES)
@@ -207,14 +201,16 @@ MARKERS = [
 def test_a_marker_that_is_not_understood_is_told_and_never_green(project: Project, body, said):
     project.test(body)
     result = project.verify()
-    assert result.ret in (2, 4)
-    assert said in text_of(result)
+    assert result.ret == 4
+    assert said in paragraph(result)
     assert project.made() == []
 
 
-@pytest.mark.xfail(strict=True, reason="bug P4: a traceback of pluggy, and 2 for 4")
-def test_a_marker_that_is_not_understood_is_one_paragraph(project: Project):
-    project.test(MARKERS[0][0])
-    result = project.verify()
-    assert result.ret == 4
-    assert "'nonsense'" in paragraph(result)
+@pytest.mark.parametrize(("body", "said"), MARKERS)
+def test_a_marker_that_is_not_understood_is_told_by_workers(project: Project, body, said):
+    project.test(body)
+    result = project.verify("-n", "2")
+    assert result.ret in (1, 2)
+    assert said in text_of(result)
+    assert "Traceback" not in text_of(result)
+    assert project.made() == []

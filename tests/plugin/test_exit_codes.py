@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -215,6 +216,39 @@ def test_a_demanded_level_gates(suite: Project, level, code, said):
     result = conform(suite, f"--zt-level={level}")
     assert result.ret == code
     assert said in text_of(result)
+
+
+PART = {
+    "-k": ("-k", "ZT-NET and not ZT-NET-002"),
+    "--deselect": ("--deselect", "test_zt_network.py::test_policies_are_enforced"),
+    "xdist": ("-k", "ZT-NET and not ZT-NET-002", "-n", "2"),
+}
+
+
+@pytest.mark.parametrize("way", PART)
+def test_no_level_is_judged_by_a_part_of_its_checks(suite: Project, way):
+    result = conform(suite, *PART[way])
+    assert result.ret == 0
+    text = text_of(result)
+    assert "no level holds" in text
+    assert re.search(r"   \d+ of \d+ checks ran; not judged", text)
+
+    gated = conform(suite, "--zt-level=1", *PART[way])
+    assert gated.ret == 6
+    assert re.search(
+        r"level 1 was demanded, but of level 1 \d+ of \d+ checks ran; not judged", text_of(gated)
+    )
+
+
+def test_one_check_named_by_its_id_judges_no_level(suite: Project):
+    suite.test(
+        "@pytest.mark.zt_each('canaries')\n"
+        "def test_enforced(zt_network, check): zt_network.verify(check)"
+    )
+    result = suite.verify("test_it.py::test_enforced", "--zt-level=1")
+    assert result.ret == 6
+    assert result.parseoutcomes()["passed"] == 1
+    assert "level 1 was demanded, but of level 1 1 of " in text_of(result)
 
 
 def test_a_demanded_level_without_the_suite_is_not_green(suite: Project):

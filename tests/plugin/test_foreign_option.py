@@ -81,16 +81,15 @@ EACH = """
 def test_rule(zt_admission, check):
     zt_admission.verify(check)
 """
-late = pytest.mark.xfail(strict=True, reason="bug P1: the controller has no session")
 
 
 @pytest.mark.parametrize(
     ("body", "words", "count"),
     [
         (SENTENCE, (), 1),
-        pytest.param(SENTENCE, ("-n", "2"), 1, marks=late),
+        (SENTENCE, ("-n", "2"), 1),
         (EACH, (), PRIVILEGED),
-        pytest.param(EACH, ("-n", "2"), 2, marks=late),
+        (EACH, ("-n", "2"), PRIVILEGED),
         (EACH, ("--zt-intent=zerotrust.yaml",), PRIVILEGED),
         (EACH, ("--zt-intent=zerotrust.yaml", "-n", "2"), PRIVILEGED),
     ],

@@ -78,16 +78,7 @@ def test_the_file_in_the_environments_options_does_not_move_the_rootdir(
 
 
 @workers
-@pytest.mark.parametrize(
-    "form",
-    [
-        pytest.param(
-            "--kubeconfig {}",
-            marks=pytest.mark.xfail(strict=True, reason="bug P5: words of addopts are not joined"),
-        ),
-        "--kubeconfig={}",
-    ],
-)
+@pytest.mark.parametrize("form", ["--kubeconfig {}", "--kubeconfig={}"])
 def test_the_file_in_the_projects_own_options_does_not_move_the_rootdir(mine: Project, form, words):
     mine.pytester.makeini(f"[pytest]\naddopts = {form.format(mine.kubeconfig)}\n")
     good(mine, *words)

@@ -128,6 +128,15 @@ def test_every_call_is_counted_by_the_pace(api, monkeypatch):
     assert len(counted) == 2
 
 
+def test_dry_runs_have_a_pace_of_their_own(api, monkeypatch):
+    counted: list[str] = []
+    monkeypatch.setattr(api._pace, "wait", lambda: counted.append("call"))
+    monkeypatch.setattr(api._dry_pace, "wait", lambda: counted.append("dry run"))
+    api.request("GET", PATH, params={"dryRun": "All"})
+    api.request("GET", PATH)
+    assert counted == ["dry run", "call"]
+
+
 def test_after_the_end_nothing_is_made_any_more_but_deleting_goes_on(api, server):
     api.end_changes()
     with pytest.raises(ApiUnreachable, match="the run is over"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,8 +63,9 @@ def status(
     *reports: pytest.TestReport,
     cleanup: CleanupReport | None = None,
     level: int | None = None,
+    implied: Mapping[int, Collection[str]] = MappingProxyType({}),
 ) -> int:
-    collector = Collector()
+    collector = Collector(lambda: implied)
     for item in reports:
         collector.pytest_runtest_logreport(item)
     collector.cleanup = cleanup
@@ -153,6 +155,13 @@ def test_a_demanded_level_that_is_not_reached_is_not_green(levels, demanded, exp
     assert status(OK, *holding(*levels), level=demanded) == expected
 
 
+def test_a_demanded_level_of_which_a_check_did_not_run_is_not_green():
+    ran = {f"{c.id}-s" for c in CONTROLS.values() if c.level == 1}
+    assert status(OK, *holding(1), level=1, implied={1: ran}) == OK
+    assert status(OK, *holding(1), level=1, implied={1: {*ran, "ZT-NET-001-t"}}) == UNCLEAR
+    assert status(OK, *holding(1), implied={1: {*ran, "ZT-NET-001-t"}}) == OK
+
+
 def test_a_demanded_level_that_holds_does_not_make_a_violation_above_it_green():
     reports = [*holding(1), report(VIOLATED, control="ZT-ADM-001", outcome="failed")]
     assert status(FAILED, *reports, level=1) == FAILED
@@ -169,21 +178,21 @@ def test_no_mixture_with_anything_but_holds_and_skipped_is_green():
 
 
 def test_a_crashed_worker_breaks_the_level_of_the_control_that_it_was_checking():
-    collector = Collector()
+    collector = Collector(dict)
     for item in (*holding(1), crash()):
         collector.pytest_runtest_logreport(item)
     assert collector.level_reached == 0
 
 
 def test_a_test_that_broke_off_breaks_the_level_of_its_control():
-    collector = Collector()
+    collector = Collector(dict)
     for item in (*holding(1), BROKEN_OFF):
         collector.pytest_runtest_logreport(item)
     assert collector.level_reached == 0
 
 
 def artifacts(folder: Path, capsys: pytest.CaptureFixture[str], tests: int = 1) -> str:
-    collector = Collector()
+    collector = Collector(dict)
     for _ in range(tests):
         collector.pytest_runtest_logreport(GREEN)
     session: Any = SimpleNamespace(collector=collector, run=SimpleNamespace(id="abc"), waived={})

@@ -9,7 +9,13 @@ import pytest
 from pytest_zerotrust.core.observation import expected_answer
 from pytest_zerotrust.fleet import topology
 from pytest_zerotrust.network import enforcement
-from pytest_zerotrust.network.enforcement import Enforcement, closed_after, seal_and_measure
+from pytest_zerotrust.network.enforcement import (
+    Enforcement,
+    closed_after,
+    note_of,
+    reached_by,
+    seal_and_measure,
+)
 from tests.fakes.fleet import FakeFleet
 from tests.fakes.world import DROPPED, World, answer
 
@@ -93,10 +99,57 @@ def measured(fleet: FakeFleet) -> Enforcement:
     return seal_and_measure(fleet, members, nodes)
 
 
-def test_a_seal_that_is_there_already_is_not_measured():
+PAIRS = {(a, b) for a in ("node-1", "node-2") for b in ("node-1", "node-2")}
+JOINED = "another process of this run made the policy"
+
+
+def test_a_seal_that_is_there_already_is_not_measured_and_its_note_is_believed():
     fleet = Watched()
     fleet.sealed = True
-    assert measured(fleet).why_not == "another process of this run made the policy"
+    found = measured(fleet)
+    assert found.why_not == JOINED
+    assert found.unreached == ()
+    assert fleet.execs == []
+
+
+@pytest.mark.parametrize(
+    ("note", "unreached"),
+    [
+        (note_of(PAIRS - {("node-2", "node-1")}), ("node-2 -> node-1",)),
+        (note_of({("node-3", "node-3")}), 4),
+        ("", 4),
+        ("not JSON", 4),
+        ("[1, 2]", 4),
+        ('{"node-1": null}', 4),
+    ],
+)
+def test_what_the_note_at_the_seal_does_not_vouch_for_was_not_shown(note, unreached):
+    fleet = Watched()
+    fleet.sealed, fleet.note = True, note
+    found = measured(fleet).unreached
+    assert found == unreached if isinstance(unreached, tuple) else len(found) == unreached
+
+
+@pytest.mark.parametrize("note", [note_of(PAIRS), ""])
+def test_who_is_second_believes_what_it_saw_itself_and_the_note(note, monkeypatch):
+    seconds = iter(range(0, 1000, 4))
+    monkeypatch.setattr(enforcement.time, "monotonic", lambda: float(next(seconds)))
+
+    class Second(Watched):
+        def seal(self, own: str) -> bool:
+            self.sealed, self.note = True, note
+            return False
+
+    fleet = Second()
+    assert measured(fleet) == Enforcement(why_not=JOINED)
+    blind = Second()
+    blind.world.rules.insert(0, lambda source, target, port: DROPPED)
+    assert len(measured(blind).unreached) == (0 if note else 4)
+
+
+def test_a_note_tells_the_pairs_and_is_left_out_if_no_object_could_hold_it():
+    assert reached_by(note_of(PAIRS)) == PAIRS
+    assert note_of((f"{a:>0200}", f"{b:>0200}") for a in range(40) for b in range(40)) == ""
 
 
 def test_canaries_that_nobody_reaches_before_the_policy_are_told(monkeypatch):
@@ -107,6 +160,7 @@ def test_canaries_that_nobody_reaches_before_the_policy_are_told(monkeypatch):
     found = measured(fleet)
     assert len(found.unreached) == 4
     assert fleet.sealed
+    assert reached_by(fleet.note) == set()
 
 
 def test_the_policy_is_made_once_and_every_pair_is_measured():
@@ -114,6 +168,7 @@ def test_the_policy_is_made_once_and_every_pair_is_measured():
     found = measured(fleet)
     assert fleet.sealed
     assert found.unreached == ()
+    assert reached_by(fleet.note) == PAIRS
     assert set(found.closed) == {(a, b) for a in fleet.nodes for b in fleet.nodes}
     assert found.median is not None
     assert "a connection that was open when the policy came: goes on" in found.lines()

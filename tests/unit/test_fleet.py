@@ -199,16 +199,17 @@ def test_our_namespace_is_made_once_with_the_first_pod_there(api, server):
 def test_the_seal_is_made_by_whoever_comes_first(api, server):
     first, second = fleet(api), fleet(api)
     first.members([spec("b", "probes", role=Role.CANARY)])
-    assert not first.is_sealed()
-    assert first.seal()
-    assert second.is_sealed()
-    assert not second.seal()
+    assert first.seal_note() is None
+    assert first.seal("by the first")
+    assert second.seal_note() == "by the first"
+    assert not second.seal("by the second")
+    assert second.seal_note() == "by the first"
 
 
 def test_a_seal_that_cannot_be_made_is_told(api, server):
     server.fail("POST", "/networkpolicies", status=403, body={"message": "not yours"})
     with pytest.raises(ApiFailure, match="not yours"):
-        fleet(api).seal()
+        fleet(api).seal("")
 
 
 def test_our_namespace_that_cannot_be_had_is_told_for_each_pod_there(api, server):

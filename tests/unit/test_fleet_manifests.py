@@ -41,7 +41,7 @@ def every_object() -> list[dict[str, Any]]:
         *(pod(role) for role in Role),
         manifests.service("svc", spec(), RUN),
         manifests.namespace("own", RUN, pod_security="restricted"),
-        manifests.seal("seal", "own", RUN),
+        manifests.seal("seal", "own", RUN, "note"),
     ]
 
 
@@ -246,7 +246,8 @@ def test_our_service_leads_to_one_pod_of_this_run_and_to_nothing_else():
 
 
 def test_the_seal_closes_the_sealed_canaries_of_this_run_and_no_other_pod():
-    policy = manifests.seal("seal", "own", RUN)
+    policy = manifests.seal("seal", "own", RUN, "note")
+    assert policy["metadata"]["annotations"]["zerotrust.dev/reached-before"] == "note"
     assert policy["metadata"]["namespace"] == "own"
     selector = policy["spec"]["podSelector"]
     assert set(selector) == {"matchLabels"}

@@ -210,3 +210,22 @@ def test_a_workload_is_shown_with_its_namespace_once(key, name):
 def test_the_sources_of_a_port_are_those_of_this_workload_alone(intent: Intent):
     flows = (Flow("a", "x", Port(80)), Flow("b", "y", Port(80)), Flow("c", "x", Port(81)))
     assert Intent(source="z", flows=flows).sources_of("x", Port(80)) == ("a",)
+
+
+def test_sctp_is_a_protocol_like_the_others():
+    text = """
+version: 1
+workloads:
+  a: {namespace: x, labels: {app: a}, ports: [9000/sctp, 9000, 53/udp]}
+  b: {namespace: x, labels: {app: b}, ports: [{port: 9000, protocol: SCTP}]}
+flows: [b -> a:9000/sctp]
+"""
+    intent = intent_from_text(text, "zero.yaml")
+    assert intent.workloads["a"].ports == (Port(9000, "SCTP"), Port(9000), Port(53, "UDP"))
+    assert intent.workloads["b"].side_ports == (Port(9000), Port(9001))
+    checks = {
+        c.id for kind in ("allowed", "denied-within-namespace") for c in checks_of(kind, intent)
+    }
+    assert "ZT-NET-003-b->a:9000/sctp-pod-ip" in checks
+    assert "ZT-NET-002-a->b:9000/sctp-pod-ip" in checks
+    assert "ZT-NET-002-b->a:9000/tcp-pod-ip" in checks

@@ -57,10 +57,12 @@ MISTAKES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "port 65536": (ONE.replace("80", "65536"), 3, ("ports.0", "65536", "65535")),
     "port in quotes": (ONE.replace("80", "'80'"), 3, ("ports.0", '"80"', "1 to 65535")),
     "port that is true": (ONE.replace("80", "true"), 3, ("ports.0", "true", "1 to 65535")),
-    "protocol SCTP": (
-        ONE.replace("80", "{port: 80, protocol: SCTP}"),
+    "port 65536 over udp": (ONE.replace("80", "65536/udp"), 3, ("ports.0", "65536/udp", "65535")),
+    "port over icmp": (ONE.replace("80", "80/icmp"), 3, ("ports.0", "80/icmp", "5353/udp")),
+    "protocol ICMP": (
+        ONE.replace("80", "{port: 80, protocol: ICMP}"),
         3,
-        ("protocol", "SCTP", "TCP", "UDP"),
+        ("protocol", "ICMP", "TCP", "UDP", "SCTP"),
     ),
     "a port twice": (ONE.replace("[80]", "[80, {port: 80}]"), 3, ("'a'", "80/tcp", "twice")),
     "two workloads alike": (
@@ -78,7 +80,7 @@ MISTAKES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "namespace in capitals": ("version: 1\nnamespaces: [ok, Bad]\n", 2, ("namespaces.1", '"Bad"')),
     "flow with a wrong arrow": (ONE + "flows:\n  - a > a:80\n", 5, ("a > a:80", "->")),
     "flow without a port": (ONE + "flows:\n  - a -> a\n", 5, ("a -> a", "target:port")),
-    "flow over sctp": (ONE + "flows:\n  - a -> a:80/sctp\n", 5, ("a -> a:80/sctp", "udp")),
+    "flow over icmp": (ONE + "flows:\n  - a -> a:80/icmp\n", 5, ("a -> a:80/icmp", "sctp")),
     "flow from nobody": (
         ONE + "flows:\n\n  - aa -> a:80\n",
         6,

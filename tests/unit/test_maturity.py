@@ -8,12 +8,18 @@ import re
 import pytest
 
 from pytest_zerotrust.checks import KINDS
+from pytest_zerotrust.core import maturity
 from pytest_zerotrust.core.controls import CONTROLS, LEVELS
-from pytest_zerotrust.core.maturity import assess, reached
+from pytest_zerotrust.core.maturity import LevelStatus, reached
 from pytest_zerotrust.core.verdict import Verdict
 
 HOLDS = Verdict.HOLDS
 ASSESSED_LEVELS = (1, 2, 3)
+
+
+def assess(results) -> tuple[LevelStatus, ...]:
+    """Levels of an intent all of whose checks ran."""
+    return maturity.assess(results, implied={}, ran=())
 
 
 def of_level(*levels: int) -> list[tuple[str, Verdict]]:
@@ -143,6 +149,37 @@ def test_one_check_that_came_to_an_end_makes_a_level_assessed(verdict):
     assert found.word == ("incomplete" if verdict is HOLDS else "violated")
 
 
+def test_a_level_of_which_nothing_ran_is_not_assessed():
+    assert maturity.assess([], implied={1: ("a",)}, ran=())[0].word == "not assessed"
+
+
 @pytest.mark.parametrize("verdict", [Verdict.NOT_APPLICABLE, Verdict.INCONCLUSIVE])
 def test_checks_that_came_to_no_end_assess_nothing(verdict):
     assert not status([(of_level(1)[0][0], verdict)], 1).assessed
+
+
+IMPLIED = {1: ("a", "b", "c"), 2: ("d",), 3: ("e",)}
+
+
+@pytest.mark.parametrize("left_out", ["a", "b", "c", "d", "e"])
+def test_a_check_that_did_not_run_keeps_its_level_and_those_above_from_holding(left_out):
+    level = next(n for n, ids in IMPLIED.items() if left_out in ids)
+    ran = {"a", "b", "c", "d", "e"} - {left_out}
+    found = maturity.assess(of_level(*ASSESSED_LEVELS), implied=IMPLIED, ran=ran)
+    assert reached(found) == level - 1
+    status = found[level - 1]
+    assert not status.holds
+    assert status.word == "not judged"
+    assert (status.ran, status.implied) == (len(IMPLIED[level]) - 1, len(IMPLIED[level]))
+
+
+def test_with_every_check_run_the_levels_hold_whatever_else_ran():
+    ran = {"a", "b", "c", "d", "e", "custom"}
+    found = maturity.assess(of_level(*ASSESSED_LEVELS), implied=IMPLIED, ran=ran)
+    assert [s.word for s in found] == ["holds", "holds", "holds", "not assessed"]
+    assert reached(found) == 3
+
+
+def test_a_violation_is_told_though_other_checks_did_not_run():
+    results = [*of_level(1), (of_level(1)[0][0], Verdict.VIOLATED)]
+    assert maturity.assess(results, implied=IMPLIED, ran={"a"})[0].word == "violated"

@@ -132,6 +132,7 @@ def evidence(situation: str) -> PortEvidence:
         tls_istio=read_tls(third),
         tls_verified=read_tls(fourth),
         spiffe=names,
+        proxied="no sidecar" not in situation,
     )
 
 
@@ -156,10 +157,10 @@ def test_each_situation_has_its_verdict_on_identity(situation):
         ("permissive http", PortMode.PERMISSIVE),
         ("permissive tcp", PortMode.PERMISSIVE),
         ("permissive http, application down", PortMode.APPLICATION_DOWN),
-        ("disable", PortMode.PLAINTEXT),
+        ("disable", PortMode.DISABLED),
         ("disable, application down", PortMode.APPLICATION_DOWN),
-        ("no sidecar", PortMode.PLAINTEXT),
-        ("no sidecar, application down", PortMode.UNKNOWN),
+        ("no sidecar", PortMode.NOT_MESHED),
+        ("no sidecar, application down", PortMode.APPLICATION_DOWN),
         ("everything dropped", PortMode.MASKED),
         ("silence", PortMode.UNKNOWN),
         ("short payload", PortMode.UNKNOWN),
@@ -196,7 +197,11 @@ def test_plaintext_holds_with_a_reset_and_a_demand_of_the_mesh_and_never_otherwi
         demanded = e.tls is Tls.CERTIFICATE_REQUIRED and e.tls_verified is Tls.CERTIFICATE_REQUIRED
         whole = e.plain is Plain.RESET and demanded and len(e.spiffe) == 1
         assert (verdict is HOLDS) is whole, e
-        assert (verdict is VIOLATED) is (e.plain is Plain.ANSWERED), e
+        # A proxy that demands a certificate from its own kind only, and lets plaintext through to
+        # an application that says nothing.
+        by_name_only = e.tls_istio is Tls.CERTIFICATE_REQUIRED and e.tls in (Tls.RESET, Tls.NOT_TLS)
+        mute = e.plain is Plain.SILENT and by_name_only
+        assert (verdict is VIOLATED) is (e.plain is Plain.ANSWERED or mute), e
 
 
 def test_identity_holds_with_a_demand_the_exact_name_and_its_chain_and_never_otherwise():
@@ -253,7 +258,11 @@ def test_plaintext_reports_are_read_as_they_are(raw, expected):
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        (tls("alert", alert="TLSV1_ALERT_UNKNOWN_CA"), Tls.FAILED),
+        (tls("alert", alert="TLSV1_ALERT_UNKNOWN_CA"), Tls.CERTIFICATE_REFUSED),
+        (tls("alert", alert="TLSV1_ALERT_DECRYPT_ERROR"), Tls.CERTIFICATE_REFUSED),
+        (tls("alert", alert="SSLV3_ALERT_CERTIFICATE_EXPIRED"), Tls.CERTIFICATE_REFUSED),
+        (tls("alert", alert="SSLV3_ALERT_CERTIFICATE_UNKNOWN"), Tls.CERTIFICATE_REFUSED),
+        (tls("alert", alert="SSLV3_ALERT_UNEXPECTED_MESSAGE"), Tls.FAILED),
         (tls("alert", "handshake", "TLSV1_ALERT_PROTOCOL_VERSION"), Tls.FAILED),
         (tls("alert", "handshake", "RECORD_LAYER_FAILURE"), Tls.NOT_TLS),
         (tls("alert", "handshake", "PACKET_LENGTH_TOO_LONG"), Tls.NOT_TLS),

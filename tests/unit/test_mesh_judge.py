@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,14 +12,19 @@ from cryptography import x509
 
 from pytest_zerotrust.cluster.discovery import LivePod, LiveService, LiveWorkload
 from pytest_zerotrust.core.intent import Port
+from pytest_zerotrust.core.mesh import PodMesh
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.fleet import topology
 from pytest_zerotrust.fleet.fleet import Member
 from pytest_zerotrust.fleet.plan import PodSpec
 from pytest_zerotrust.intent.load import intent_from_text
-from pytest_zerotrust.mesh.checks import CallCheck, PortCheck
+from pytest_zerotrust.mesh.checks import CallCheck, PortCheck, SweepCheck
 from pytest_zerotrust.mesh.engine import MeshEngine, Snapshot, Target
-from pytest_zerotrust.mesh.judge import judge_call, judge_port
+from pytest_zerotrust.mesh.forgery import KINDS as FORGED
+from pytest_zerotrust.mesh.judge import judge_port
+from pytest_zerotrust.mesh.judge_call import judge_call
+from pytest_zerotrust.mesh.judge_pods import judge_other_ports
+from pytest_zerotrust.mesh.probes import MORE_PLAIN
 from tests.fakes.fleet import FakeFleet
 from tests.fakes.servers import authority
 from tests.fakes.world import World
@@ -39,14 +45,17 @@ ANSWER = {"stage": "exchange", "end": "complete", "sent": 60, "data": "HTTP/1.1 
 DROPPED = {"stage": "connect", "end": "timeout"}
 DEMAND = {"stage": "exchange", "end": "alert", "alert": "TLSV13_ALERT_CERTIFICATE_REQUIRED"}
 TLS_RESET = {"stage": "handshake", "end": "reset"}
-KINDS = ("plain", "tls", "tls-istio", "tls-verified")
+REFUSE = {"stage": "exchange", "end": "alert", "alert": "TLSV1_ALERT_UNKNOWN_CA"}
+PLAINS = ("plain", *(f"plain {name}" for name in MORE_PLAIN))
+FORGERIES = tuple(f"forged {name}" for name in FORGED)
+KINDS = (*PLAINS, "tls", "tls-istio", "tls-verified", *FORGERIES)
 
 
 @pytest.fixture(scope="module")
 def pem(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Certificates of the mesh by service account."""
     root = authority(tmp_path_factory.mktemp("mesh"), "root")
-    made = {}
+    made = {"root": root.pem}
     for account in ("payments", "stranger"):
         name = x509.UniformResourceIdentifier(f"spiffe://lab.local/ns/web/sa/{account}")
         file, _ = root.issue(account, name)
@@ -70,6 +79,12 @@ def live_workload(key: str) -> LiveWorkload:
     )  # fmt: skip
 
 
+def facts(pod: LivePod, **more: Any) -> PodMesh:
+    values: dict[str, Any] = {"proxied": True, "proxy_ready": True, "probed": frozenset({8080})}
+    named = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
+    return PodMesh(**{**named, **values, **more})
+
+
 class Case:
     """A mesh engine and a snapshot that is filled by hand."""
 
@@ -83,6 +98,9 @@ class Case:
         self.changed = ""
         self.failed: dict[str, str] = {}
         self.problems: dict[str, str] = {}
+        self.facts = {pod.uid: facts(pod) for pod in pods}
+        self.roots = {"web": pem["root"]}
+        self.moment = datetime.datetime.now(datetime.UTC)
         self.reports: dict[Any, tuple[Mapping[str, Any], ...]] = {}
         self.vantages = {
             key: topology.twin(self.fleet.run, self.intent.workloads[key], live[key])
@@ -98,7 +116,8 @@ class Case:
     def strict(self, pod: LivePod, vantage: str, account: str = "") -> None:
         shown = {**DEMAND, "certificate": self.pem[account or pod.service_account]}
         for kind in KINDS:
-            self.see(kind, vantage, pod, *[RESET if kind == "plain" else shown] * 3)
+            report = RESET if kind in PLAINS else REFUSE if kind in FORGERIES else shown
+            self.see(kind, vantage, pod, *[report] * 3)
 
     def masked(self, pod: LivePod, vantage: str) -> None:
         for kind in KINDS:
@@ -118,6 +137,9 @@ class Case:
             reports=self.reports,
             failed=self.failed,
             covered=frozenset({check.id}),
+            facts=self.facts,
+            roots=self.roots,
+            moment=self.moment,
         )
 
     def member(self, spec: PodSpec) -> Member:
@@ -131,7 +153,7 @@ class Case:
 
 
 ONE, TWO = live_pod("one", "10.0.9.1"), live_pod("two", "10.0.9.2")
-both = pytest.mark.parametrize("control", ["ZT-MSH-001", "ZT-MSH-002"])
+both = pytest.mark.parametrize("control", ["ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004"])
 
 
 @both
@@ -229,7 +251,7 @@ def test_probes_that_gave_no_reply_prove_nothing(pem, control, trouble):
 
 
 @both
-@pytest.mark.parametrize("kind", ["plain", "tls", "tls-istio"])
+@pytest.mark.parametrize("kind", ["plain", "plain HTTP/2", "tls", "tls-istio"])
 def test_a_round_that_is_missing_proves_nothing(pem, control, kind):
     case = Case(pem, ONE)
     for vantage in case.vantages:
@@ -327,3 +349,238 @@ def test_a_caller_without_its_proxy_proves_nothing(pem, trouble):
     result, _ = call(case, OK, OK, OK)
     assert result.verdict is INCONCLUSIVE
     assert "injected no proxy" in result.headline
+
+
+# -- more than plaintext
+
+
+@both
+@pytest.mark.parametrize("kind", PLAINS)
+def test_an_answer_to_any_protocol_in_plaintext_is_a_violation(pem, control, kind):
+    case = Case(pem, ONE)
+    case.see(kind, "other", ONE, *[ANSWER] * 3)
+    assert case.judge(control).verdict is VIOLATED
+
+
+@pytest.mark.parametrize("kind", FORGERIES)
+def test_one_foreign_certificate_that_is_accepted_is_a_violation_that_names_it(pem, kind):
+    case = Case(pem, ONE)
+    accepted = {"stage": "exchange", "end": "data", "data": "HTTP/1.1 200 OK"}
+    case.see(kind, "other", ONE, REFUSE, accepted, REFUSE)
+    result = case.judge("ZT-MSH-004")
+    assert result.verdict is VIOLATED
+    assert kind.removeprefix("forged ") in result.headline
+
+
+@pytest.mark.parametrize("kind", FORGERIES)
+@pytest.mark.parametrize(
+    "report", [{}, DEMAND, TLS_RESET, DROPPED, {"stage": "exchange", "end": "closed", "data": ""}]
+)
+def test_a_foreign_certificate_that_was_not_refused_by_name_proves_nothing(pem, kind, report):
+    case = Case(pem, ONE)
+    for vantage in case.vantages:
+        case.see(kind, vantage, ONE, *[report] * 3)
+    assert case.judge("ZT-MSH-004").verdict is INCONCLUSIVE
+
+
+def test_a_certificate_of_a_day_holds_and_one_that_is_too_long_is_a_violation(pem):
+    case = Case(pem, ONE)
+    # Of the 25 hours of the certificate one has gone by.
+    assert case.judge("ZT-MSH-007").verdict is VIOLATED
+    mesh = case.intent.mesh
+    assert mesh is not None
+    case.engine.intent = replace(case.intent, mesh=replace(mesh, certificate_hours=25))
+    assert case.judge("ZT-MSH-007").verdict is HOLDS
+
+
+def lived(pem: dict[str, str], hours: float) -> Result:
+    case = Case(pem, ONE)
+    mesh = case.intent.mesh
+    assert mesh is not None
+    case.engine.intent = replace(case.intent, mesh=replace(mesh, certificate_hours=25))
+    case.moment += datetime.timedelta(hours=hours)
+    return case.judge("ZT-MSH-007")
+
+
+@pytest.mark.parametrize(
+    ("hours", "verdict", "word"),
+    [
+        (-2.0, VIOLATED, "NOT YET VALID"),
+        (0.0, HOLDS, "left"),
+        (18.0, HOLDS, "left"),
+        (19.5, VIOLATED, "NOT RENEWED"),
+        (24.5, VIOLATED, "EXPIRED"),
+    ],
+)
+def test_a_certificate_must_be_valid_and_renewed_ahead_of_its_end(pem, hours, verdict, word):
+    result = lived(pem, hours)
+    assert result.verdict is verdict, result.headline
+    assert word in result.headline
+
+
+def test_namespaces_that_trust_different_roots_are_a_violation(pem, tmp_path):
+    case = Case(pem, ONE)
+    mesh = case.intent.mesh
+    assert mesh is not None
+    case.engine.intent = replace(case.intent, mesh=replace(mesh, certificate_hours=25))
+    case.roots["data"] = authority(tmp_path, "other").pem
+    assert case.judge("ZT-MSH-007").verdict is VIOLATED
+    # During a change of roots both are trusted, and that is sound.
+    case.roots["data"] += pem["root"]
+    assert case.judge("ZT-MSH-007").verdict is HOLDS
+    case.roots["data"] = "no PEM"
+    assert case.judge("ZT-MSH-007").verdict is INCONCLUSIVE
+
+
+def test_a_certificate_that_cannot_be_parsed_is_inconclusive_and_says_so(pem):
+    case = Case(pem, ONE)
+    for vantage in case.vantages:
+        broken = {**DEMAND, "certificate": "-----BEGIN CERTIFICATE-----\nAAAA\n"}
+        for kind in ("tls", "tls-istio", "tls-verified"):
+            case.see(kind, vantage, ONE, *[broken] * 3)
+    result = case.judge("ZT-MSH-007")
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "certificate-unreadable")
+    assert case.judge("ZT-MSH-001").verdict is INCONCLUSIVE
+
+
+# -- the application behind the port
+
+
+def calls(case: Case, *reports: Mapping[str, Any]) -> None:
+    case.reports["call", CallCheck(flow=case.intent.flows[0]).id] = reports
+
+
+def test_a_refusal_before_no_application_is_not_yet_one_that_holds(pem):
+    case = Case(pem, ONE)
+    case.facts = {ONE.uid: facts(ONE, probed=frozenset())}
+    result = case.judge("ZT-MSH-001")
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "application-not-shown")
+    calls(case, OK, OK, OK)
+    assert case.judge("ZT-MSH-001").verdict is HOLDS
+    calls(case, OK, OK, DOWN)
+    assert case.judge("ZT-MSH-001").verdict is INCONCLUSIVE
+
+
+@pytest.mark.parametrize("probed", [{8081}, {15020}])
+def test_a_readiness_probe_of_another_port_shows_nothing(pem, probed):
+    case = Case(pem, ONE)
+    case.facts = {ONE.uid: facts(ONE, probed=frozenset(probed))}
+    assert case.judge("ZT-MSH-001").verdict is INCONCLUSIVE
+
+
+def test_the_readiness_probe_must_pass_on_every_pod(pem):
+    case = Case(pem, ONE, replace(TWO, ready=False))
+    assert case.judge("ZT-MSH-001").verdict is INCONCLUSIVE
+
+
+@both
+@pytest.mark.parametrize("answers", ["strict", "open"])
+def test_a_pod_of_another_mesh_is_named_and_never_judged(pem, control, answers):
+    case = Case(pem, ONE)
+    case.facts = {ONE.uid: facts(ONE, other_mesh="a Linkerd mesh")}
+    if answers == "open":
+        case.see("plain", "other", ONE, *[ANSWER] * 3)
+    result = case.judge(control)
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "mesh-not-supported")
+    assert "Linkerd" in result.headline
+
+
+def test_the_mode_of_the_port_stands_in_the_evidence(pem):
+    case = Case(pem, ONE)
+    case.see("plain", "other", ONE, *[ANSWER] * 3)
+    modes = dict(case.judge("ZT-MSH-001").evidence["modes"])
+    assert modes == {
+        "from twin gateway to one": "strict",
+        "from twin other to one": "permissive",
+    }
+
+
+# -- ports beside the declared ones
+
+
+def sweep(case: Case, **answers: Mapping[str, Any]) -> Result:
+    """The verdict when every other port is reset, but for those that are given by vantage."""
+    check = SweepCheck(workload="payments")
+    for key, vantage in case.vantages.items():
+        for pod in case.pods:
+            for number in case.engine.other_ports("payments", case.facts[pod.uid]):
+                report = answers.get(f"{key}_{number}", answers.get(key, RESET))
+                case.reports["sweep", vantage.name, pod.ip, number] = (report,) * 3
+    return judge_other_ports(case.engine, case.snapshot(check), check)
+
+
+def test_other_ports_that_are_all_reset_hold(pem):
+    result = sweep(Case(pem, ONE, TWO))
+    assert result.verdict is HOLDS
+    assert 8080 not in result.evidence["ports"]
+    assert {9090, 15000, 15020} <= set(result.evidence["ports"])
+
+
+def test_a_port_that_answers_is_a_violation_that_names_it(pem):
+    case = Case(pem, ONE)
+    case.facts = {ONE.uid: facts(ONE, ports=frozenset({7123}))}
+    result = sweep(case, other_7123=ANSWER)
+    assert result.verdict is VIOLATED
+    assert "7123" in result.headline
+
+
+def test_an_excluded_port_is_asked_though_nobody_declares_it(pem):
+    case = Case(pem, ONE)
+    words = {"traffic.sidecar.istio.io/excludeInboundPorts": "15020, 7124"}
+    case.facts = {ONE.uid: facts(ONE, annotations=words)}
+    assert sweep(case, gateway_7124=ANSWER).verdict is VIOLATED
+
+
+@pytest.mark.parametrize("number", [15020, 15021, 15090])
+def test_the_ports_of_the_proxy_itself_are_told_and_do_not_count(pem, number):
+    result = sweep(Case(pem, ONE), **{f"gateway_{number}": ANSWER})
+    assert result.verdict is HOLDS
+    assert any(f":{number} " in line and "own" in line for line in result.observed)
+
+
+def test_the_admin_port_of_the_proxy_must_not_answer(pem):
+    assert sweep(Case(pem, ONE), gateway_15000=ANSWER).verdict is VIOLATED
+
+
+def test_a_place_that_is_kept_away_is_passed_over_if_another_one_is_not(pem):
+    assert sweep(Case(pem, ONE), other=DROPPED).verdict is HOLDS
+    result = sweep(Case(pem, ONE), other=DROPPED, gateway=DROPPED)
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "masked")
+
+
+@pytest.mark.parametrize("report", [SILENT, {"stage": "exchange", "end": "closed", "sent": 60}, {}])
+def test_a_port_that_gives_no_clear_answer_proves_nothing(pem, report):
+    case = Case(pem, ONE)
+    assert sweep(case, gateway_9090={**report, "sent": 60}).verdict is INCONCLUSIVE
+
+
+def test_the_proxys_own_redirected_ports_may_close(pem):
+    closed = {"stage": "exchange", "end": "closed", "sent": 60, "data": ""}
+    assert sweep(Case(pem, ONE), gateway_15006=closed).verdict is HOLDS
+
+
+def test_a_sweep_that_was_cut_off_proves_nothing(pem):
+    case = Case(pem, ONE)
+    check = SweepCheck(workload="payments")
+    assert judge_other_ports(case.engine, case.snapshot(check), check).verdict is INCONCLUSIVE
+    sweep(case)
+    for name in list(case.reports):
+        if name[0] == "sweep":
+            case.reports[name] = case.reports[name][:2]
+    assert judge_other_ports(case.engine, case.snapshot(check), check).verdict is INCONCLUSIVE
+
+
+@pytest.mark.parametrize("trouble", ["failed", "problems"])
+def test_a_sweep_without_probes_proves_nothing(pem, trouble):
+    case = Case(pem, ONE)
+    for spec in case.vantages.values():
+        getattr(case, trouble)[spec.name] = "exec was cut"
+    result = sweep(case)
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "probe-not-available")
+
+
+def test_a_sweep_of_pods_that_changed_proves_nothing(pem):
+    case = Case(pem, ONE)
+    case.changed = "pod web/one went away"
+    assert sweep(case).verdict is INCONCLUSIVE
+    assert sweep(Case(pem)).verdict is INCONCLUSIVE

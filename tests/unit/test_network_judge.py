@@ -449,3 +449,63 @@ def test_a_new_pod_that_tells_nothing_is_inconclusive(trouble):
     results = everything(fleet, kinds=MORE)
     assert changed(results) == {"ZT-NET-011-gateway"}
     assert "the kubelet is away" in results["ZT-NET-011-gateway"].headline
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_canaries_whose_seal_was_deleted_say_nothing_when_they_are_reached(gone):
+    class Opened(FakeFleet):
+        def ask_all(self, requests):
+            self.sealed = not gone
+            return super().ask_all(requests)
+
+    result = everything(Opened(World(allowed=ALLOWED, enforced=False)))["ZT-NET-000-canaries"]
+    assert (result.verdict, result.reason) == (
+        (INCONCLUSIVE, "canary-not-alive") if gone else (VIOLATED, "")
+    )
+    assert ("the policy that seals the canaries is gone" in result.headline) is gone
+
+
+SCTP = """
+version: 1
+workloads:
+  caller: {namespace: web, labels: {app: caller}}
+  signal: {namespace: web, labels: {app: signal}, ports: [9000/sctp]}
+"""
+LACKS = {"stage": "connect", "end": "unsupported", "errno": "EPROTONOSUPPORT"}
+
+
+def without_sctp(*roles: str) -> FakeFleet:
+    """Nodes of which those with these pods have no SCTP in their kernel."""
+
+    def rule(source: Place, target: Place, port: int) -> Any:
+        return LACKS if port == 9000 and source.app in roles else None
+
+    return FakeFleet(World(rules=[rule]))
+
+
+def test_sctp_is_asked_over_sctp_and_denied():
+    kinds: set[str] = set()
+    fleet = FakeFleet(World())
+    answers = fleet.world.attempt
+
+    def attempt(source: Place, target: Place | None, probe: Mapping[str, Any]) -> Any:
+        kinds.add(probe["kind"])
+        return answers(source, target, probe)
+
+    fleet.world.attempt = attempt  # type: ignore[method-assign]
+    results = everything(fleet, SCTP, ("denied-within-namespace",))
+    assert verdicts(results) == {HOLDS}
+    assert "sctp" in kinds
+
+
+def test_where_no_kernel_has_sctp_a_denial_is_not_applicable_and_an_allowed_flow_inconclusive():
+    results = everything(without_sctp("caller", "signal"), SCTP, ("denied-within-namespace",))
+    assert verdicts(results) == {Verdict.NOT_APPLICABLE}
+    wanted = f"{SCTP}flows: [caller -> signal:9000/sctp]"
+    assert verdicts(everything(without_sctp("caller", "signal"), wanted, ("allowed",))) == {
+        INCONCLUSIVE
+    }
+    for one in ("caller", "signal"):
+        # Only one of the two: the denial was not tried, or the target cannot be shown to live.
+        results = everything(without_sctp(one), SCTP, ("denied-within-namespace",))
+        assert verdicts(results) == {INCONCLUSIVE}

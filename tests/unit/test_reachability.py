@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,19 @@ def facts(
         service_lives=lives("service", "service" not in dead) if service else None,
         remedy="mend it",
     )
+
+
+@pytest.mark.parametrize("unserved", [True, False])
+@pytest.mark.parametrize("expected", Expected)
+def test_a_protocol_that_the_kernel_lacks_is_never_a_pass_and_never_a_violation(
+    expected: Expected, unserved: bool
+):
+    seen = facts(expected, Seen.UNSUPPORTED, Seen.UNSUPPORTED)
+    result = judge_flow(replace(seen, unserved=unserved))
+    nothing = unserved and expected is Expected.DENIED
+    assert result.verdict is (Verdict.NOT_APPLICABLE if nothing else Verdict.INCONCLUSIVE)
+    assert result.reason == "protocol-not-supported"
+    assert "lack" in result.headline
 
 
 def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -225,7 +225,7 @@ def test_every_object_of_a_run_says_whose_it_is_and_when_it_expires():
     made = {
         "Pod": manifests.pod(twin, OLD, "image", ()),
         "Service": manifests.service(OLD.name("svc"), twin, OLD),
-        "NetworkPolicy": manifests.seal(OLD.name("seal"), "probes", OLD),
+        "NetworkPolicy": manifests.seal(OLD.name("seal"), "probes", OLD, "note"),
         "Namespace": manifests.namespace("probes", OLD, pod_security="restricted"),
     }
     for kind, body in made.items():

@@ -1,0 +1,187 @@
+"""What happens to the run itself: killed, doubled, with a wrong clock, without room on the disk."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.proxy import Proxy
+from tests.faults.support import (
+    NETWORK,
+    finish,
+    green,
+    nothing_shown,
+    run,
+    running,
+    start,
+    wait_for,
+)
+from tests.live.support import HOLDS, ROOT, Cluster, suite_command
+
+pytestmark = pytest.mark.faults
+
+
+def plugin(tmp_path: Path, text: str) -> dict[str, str]:
+    folder = tmp_path / "plugins"
+    folder.mkdir(exist_ok=True)
+    (folder / "zt_fault.py").write_text(text)
+    return {"PYTHONPATH": str(folder), "PYTEST_PLUGINS": "zt_fault"}
+
+
+def test_two_runs_with_the_same_id(proxy: Proxy, lab: Cluster, tmp_path: Path):
+    """The second finds the first one's pods, which do not prove themselves with its key, and
+    deletes them in the end. Neither shows anything."""
+    same = plugin(
+        tmp_path,
+        "import dataclasses\n"
+        "import pytest_zerotrust.session as s\n"
+        "new = s.new_run\n"
+        "s.new_run = lambda owner: dataclasses.replace(new(owner), id='samesame')\n",
+    )
+    runs = []
+    proxy.in_the_batch(lambda: runs.append(run(tmp_path / "2", lab.config, *NETWORK, **same)))
+    first = run(tmp_path / "1", proxy.kubeconfig(tmp_path / "proxy.yaml"), *NETWORK, **same)
+    nothing_shown(runs[0])
+    nothing_shown(first)
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_the_clock_of_the_runner_is_wrong(proxy: Proxy, lab: Cluster, tmp_path: Path, days: int):
+    """Expiry goes by the server's clock, so a sweep spares the run."""
+    skewed = plugin(
+        tmp_path,
+        "import datetime\n"
+        "import pytest_zerotrust.fleet.run as r\n"
+        "class Skewed(datetime.datetime):\n"
+        "    @classmethod\n"
+        "    def now(cls, tz=None):\n"
+        f"        return datetime.datetime.now(tz) + datetime.timedelta(days={days})\n"
+        "class module:\n"
+        "    datetime, timedelta, UTC = Skewed, datetime.timedelta, datetime.UTC\n"
+        "r.datetime = module\n",
+    )
+    swept = []
+    proxy.in_the_batch(lambda: swept.append(run_sweep(lab)))
+    found = run(tmp_path, proxy.kubeconfig(tmp_path / "proxy.yaml"), *NETWORK, **skewed)
+    assert "0 removed" in swept[0]
+    green(found)
+
+
+def run_sweep(lab: Cluster) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", f"--kubeconfig={lab.config}", "--zt-sweep"],
+        cwd=ROOT, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_killed_and_swept(lab: Cluster, tmp_path: Path):
+    """SIGKILL leaves pods; the sweep removes them when they have expired, and not before."""
+    process = start(tmp_path, lab.config, *NETWORK)
+    wait_for(running(lab), process)
+    process.kill()
+    process.wait()
+    left = lab.left_behind()
+    assert left
+    assert "0 removed" in run_sweep(lab)
+    assert lab.left_behind() == left
+    for kind in ("pods", "services", "networkpolicies"):
+        lab.kubectl("annotate", kind, "-A", "-l", "zerotrust.dev/run", "--overwrite",
+                    "zerotrust.dev/expires=2020-01-01T00:00:00Z")  # fmt: skip
+    lab.kubectl("annotate", "namespace", "zerotrust-probes", "--overwrite",
+                "zerotrust.dev/expires=2020-01-01T00:00:00Z")  # fmt: skip
+    applications = len(lab.items("pods", "-A"))
+    pods = [one for one in left if one.startswith("pods ")]
+    run_sweep(lab)
+    assert lab.left_behind() == []
+    assert len(lab.items("pods", "-A")) == applications - len(pods)
+
+
+def test_no_room_for_the_evidence(lab: Cluster, tmp_path: Path):
+    """It is told. The verdicts were earned all the same."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(folder)], check=True)
+    try:
+        (folder / "filler").write_bytes(b"x" * 4096)
+        done = subprocess.run(
+            suite_command(folder, *NETWORK, config=lab.config),
+            cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
+        )  # fmt: skip
+        assert (
+            not (folder / "zerotrust.json").exists() or not (folder / "zerotrust.json").read_bytes()
+        )
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    output = done.stdout + done.stderr
+    assert "the evidence could not be written" in output
+    assert "Traceback" not in output
+    assert done.returncode == 0, output
+    assert "8 passed" in output
+
+
+def test_a_worker_is_killed(proxy: Proxy, tmp_path: Path):
+    """The check in which it died is inconclusive, and all others are made by those that live."""
+    children: list[int] = []
+    processes: list[subprocess.Popen[str]] = []
+
+    def kill() -> None:
+        listed = subprocess.run(
+            ["pgrep", "-P", str(processes[0].pid)], capture_output=True, text=True, check=True
+        )
+        children.extend(map(int, listed.stdout.split()))
+        os.kill(children[0], signal.SIGKILL)
+
+    proxy.in_the_batch(kill)
+    config = proxy.kubeconfig(tmp_path / "proxy.yaml")
+    processes.append(start(tmp_path, config, *NETWORK, "-n", "2"))
+    found = finish(processes[0], tmp_path)
+    assert len(children) == 2
+    assert "crashed" in found.output
+    assert found.status == 6, found.output
+    assert len(found.verdicts) == 7, found.output
+    assert set(found.verdicts.values()) == {HOLDS}, found.output
+
+
+@pytest.mark.parametrize("words", [(), ("--maxfail=1",)])
+def test_a_fixture_fails(lab: Cluster, tmp_path: Path, words: tuple[str, ...]):
+    """A failure of the user's own; the two checks before it keep their verdicts."""
+    broken = plugin(
+        tmp_path,
+        "import pytest\n"
+        "@pytest.hookimpl(trylast=True)\n"
+        "def pytest_runtest_setup(item):\n"
+        "    zt_fault.append(item)\n"
+        "    assert len(zt_fault) < 3, 'a fixture failed'\n"
+        "zt_fault = []\n",
+    )
+    found = run(tmp_path, lab.config, *NETWORK, *words, **broken)
+    assert found.status == 1, found.output
+    assert list(found.verdicts.values()) == [HOLDS, HOLDS], found.output
+
+
+@pytest.mark.parametrize(
+    ("number", "times"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 1)]
+)
+def test_a_run_is_interrupted_in_its_batch(
+    proxy: Proxy, tmp_path: Path, number: signal.Signals, times: int
+):
+    """It shows nothing, says so with 2, and deletes what it made; a second Ctrl-C only waits."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def interrupt() -> None:
+        processes[0].send_signal(number)
+
+    proxy.in_the_batch(interrupt)
+    if times == 2:
+        proxy.once("DELETE", "/pods", interrupt)
+    processes.append(start(tmp_path, proxy.kubeconfig(tmp_path / "proxy.yaml"), *NETWORK))
+    found = finish(processes[0], tmp_path)
+    assert found.status == 2, found.output
+    assert found.verdicts == {}, found.output

@@ -1,0 +1,59 @@
+"""A Service with a node port: closed by policies for egress, and a way around once one opens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.support import HOLDS, VIOLATED, Cluster, differences, holding, run_suite
+from tests.live.test_network_holes_live import added, app, policy
+
+pytestmark = pytest.mark.live
+
+CHECK = "ZT-NET-012-database-node-port"
+SERVICE: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "database-outside", "namespace": "production"},
+    "spec": {"type": "NodePort", "selector": {"app": "database"}, "ports": [{"port": 5432}]},
+}
+# Meant for a monitoring agent on the nodes; whatever a node passes on comes with it.
+TO_NODES = policy(
+    "production",
+    "batch-to-nodes",
+    {"endpointSelector": app("batch"), "egress": [{"toEntities": ["host", "remote-node"]}]},
+    cilium=True,
+)
+SELECTED = ("-k", "NET-002 or NET-012")
+
+
+@pytest.fixture
+def node_port(scenario, lab: Cluster) -> Iterator[int]:
+    scenario("hardened")
+    with added(lab, SERVICE):
+        found = json.loads(
+            lab.kubectl("-n", "production", "get", "service", "database-outside", "-o", "json")
+        )
+        yield int(found["spec"]["ports"][0]["nodePort"])
+
+
+def test_a_node_port_is_closed_and_then_a_way_around(node_port: int, lab: Cluster, tmp_path: Path):
+    closed = run_suite(tmp_path / "closed", *SELECTED)
+    expected = holding(closed.verdicts) | {CHECK: HOLDS}
+    assert differences(expected, closed.verdicts) == [], closed.output
+    assert closed.status == 0
+
+    with added(lab, TO_NODES):
+        opened = run_suite(tmp_path / "open", *SELECTED)
+    # By pod IP everything is still denied: the target's policies do not see who calls.
+    assert differences(expected | {CHECK: VIOLATED}, opened.verdicts) == [], opened.output
+    assert opened.status == 1
+    headline = opened.results[CHECK]["headline"]
+    assert "production/batch -> production/database:5432/tcp by production/database-outside" in (
+        headline
+    )
+    assert f":{node_port}/tcp, expected DENIED" in headline
