@@ -57,8 +57,8 @@ def test_a_plan_tells_targets_services_rights_and_what_counts_pods(suite: Projec
     assert "create Service in web before web/zt-" in text
     assert "create NetworkPolicy in zerotrust-probes" in text
     assert re.search(r"^counts: PodDisruptionBudget web/two selects web/zt-\S+payments", text, re.M)
-    assert "permission create pods in web" in text
-    assert "permission create pods in data" not in text
+    assert "permission create pods in namespace web" in text
+    assert "permission create pods in namespace data" not in text
 
 
 def test_a_plan_without_a_cluster_is_refused(suite: Project):
