@@ -57,6 +57,9 @@ def plan_lines(session: ZeroTrustSession, selection: Selection) -> Iterator[str]
             f"create Pod {namespace}/{gated_name(engines.fleet.run, namespace)}: compliant, with a "
             f"scheduling gate, so it never runs; changes of it are sent as dry runs"
         )
+    for namespace in sorted({spec.namespace for spec in specs.values()}):
+        if namespace in intent.baseline_namespaces:
+            yield f"create Namespace {namespace}, if it is not there; policies for our pods there"
     for check in selection.checks:
         yield from _target(check)
     yield from _services(specs.values(), selection)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_zerotrust.core.intent import MeshIntent, Port, ProbeIntent
+from pytest_zerotrust.core.intent import Intent, MeshIntent, Port, ProbeIntent
 from pytest_zerotrust.fleet import manifests
 from pytest_zerotrust.fleet.plan import PodSpec, Role
 from pytest_zerotrust.fleet.run import LIFETIME, Run
@@ -282,15 +282,16 @@ def test_the_seal_closes_the_sealed_canaries_of_this_run_and_no_other_pod():
 
 
 @pytest.mark.parametrize(
-    ("mesh", "level"),
+    ("intent", "level"),
     [
-        (None, "restricted"),
-        (MeshIntent(), "restricted"),
-        (MeshIntent(node_vantage=True), "privileged"),
+        (Intent(source="z"), "restricted"),
+        (Intent(source="z", mesh=MeshIntent()), "restricted"),
+        (Intent(source="z", mesh=MeshIntent(node_vantage=True)), "privileged"),
+        (Intent(source="z", probe=ProbeIntent(host_network=True)), "privileged"),
     ],
 )
-def test_our_namespace_enforces_the_strictest_level_that_its_pods_allow(mesh, level):
-    assert manifests.own_pod_security(mesh) == level
+def test_our_namespace_enforces_the_strictest_level_that_its_pods_allow(intent, level):
+    assert manifests.own_pod_security(intent) == level
     labels = manifests.namespace("own", RUN, pod_security=level)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == level
     assert labels["istio-injection"] == "disabled"
