@@ -132,6 +132,52 @@ def test_a_webhook_that_fails_open_or_sees_less_is_violated_alone(
         assert words in str(run.results[name]["headline"])
 
 
+ESCAPES = {
+    "match condition debug reads object.metadata.labels": {
+        "op": "add",
+        "path": "/webhooks/0/matchConditions",
+        "value": [
+            {"name": "debug", "expression": "!('debug' in object.metadata.?labels.orValue({}))"}
+        ],
+    },
+    "objectSelector lets whoever makes a pod": {
+        "op": "replace",
+        "path": "/webhooks/0/objectSelector",
+        "value": {"matchExpressions": [{"key": "debug", "operator": "DoesNotExist"}]},
+    },
+    "a namespace without label istio-injection": {
+        "op": "add",
+        "path": "/webhooks/0/namespaceSelector/matchExpressions/-",
+        "value": {"key": "istio-injection", "operator": "Exists"},
+    },
+    # Nobody guards Gatekeeper's own label any more.
+    "a namespace label admission.gatekeeper.sh/ignore": {"op": "remove", "path": "/webhooks/1"},
+    "while it is down the label may be changed": {
+        "op": "replace",
+        "path": "/webhooks/1/failurePolicy",
+        "value": "Ignore",
+    },
+}
+
+
+@pytest.mark.parametrize("words", ESCAPES)
+def test_a_webhook_that_can_be_told_to_look_away_is_violated_alone(
+    scenario, lab: Cluster, tmp_path: Path, words: str
+):
+    scenario("hardened")
+    config = ("validatingwebhookconfiguration", WEBHOOK)
+    lab.kubectl("patch", *config, "--type=json", "-p", json.dumps([ESCAPES[words]]))
+    name = "ZT-ADM-005-fails-closed-production"
+    until_violated(tmp_path / "wait", name)
+    run = run_suite(tmp_path / "run", "-k", f"ZT-ADM-005 or {PRIVILEGED}")
+    assert run.verdicts[PRIVILEGED] == HOLDS
+    assert set(run.of("ZT-ADM-005").values()) == {VIOLATED}
+    assert words in str(run.results[name]["headline"])
+    for namespace in lab.items("namespaces"):
+        if namespace["metadata"]["name"] in ("production", "staging"):
+            assert "admission.gatekeeper.sh/ignore" not in namespace["metadata"]["labels"]
+
+
 def test_a_validating_admission_policy_holds_alone_and_not_when_it_only_warns(
     scenario, lab: Cluster, tmp_path: Path
 ):
@@ -153,6 +199,56 @@ def test_a_validating_admission_policy_holds_alone_and_not_when_it_only_warns(
         words = "validating-admission-policy [restricted-containers, restricted-containers]"
         assert words in str(run.results[PRIVILEGED]["headline"])
     finally:
+        scenario("hardened")
+
+
+PARAMETERS = {"name": "limits", "namespace": "default", "parameterNotFoundAction": "Allow"}
+PARAMETER_KIND = {"apiVersion": "v1", "kind": "ConfigMap"}
+SELECTOR = {"matchExpressions": [{"key": "debug", "operator": "DoesNotExist"}]}
+POLICY, BINDING = "validatingadmissionpolicy", "validatingadmissionpolicybinding"
+POLICY_ESCAPES: dict[str, list[tuple[str, dict[str, object]]]] = {
+    "binding restricted-containers: its objectSelector": [
+        (BINDING, {"matchResources": {"objectSelector": SELECTOR}})
+    ],
+    "parameterNotFoundAction is Allow": [
+        (POLICY, {"paramKind": PARAMETER_KIND}),
+        (BINDING, {"paramRef": PARAMETERS}),
+    ],
+    "match condition debug reads object.metadata.name": [
+        (
+            POLICY,
+            {"matchConditions": [{"name": "debug", "expression": "object.metadata.name != 'x'"}]},
+        )
+    ],
+}
+
+
+def test_a_policy_that_can_be_told_to_look_away_is_violated_alone(
+    scenario, lab: Cluster, tmp_path: Path
+):
+    scenario("hardened")
+    intent = intent_for(tmp_path, "validating-admission-policy")
+    variant = str(VARIANTS / "validating-admission-policy.yaml")
+    name = "ZT-ADM-005-fails-closed-production"
+    try:
+        lab.kubectl("delete", "validatingwebhookconfiguration", WEBHOOK)
+        # So that the policy is in force with its parameters, too.
+        lab.kubectl("create", "configmap", "limits", "-n", "default", check=False)
+        for number, (words, changes) in enumerate(POLICY_ESCAPES.items()):
+            lab.kubectl("delete", "-f", variant, "--ignore-not-found")
+            lab.kubectl("apply", "-f", variant)
+            for kind, change in changes:
+                patch = json.dumps({"spec": change})
+                lab.kubectl("patch", kind, "restricted-containers", "--type=merge", "-p", patch)
+            until_violated(tmp_path / f"wait-{number}", name, intent)
+            # Time for the change to reach the server, so that what holds does so under it.
+            run = run_suite(tmp_path / f"run-{number}", "-k", f"ZT-ADM-005 or {PRIVILEGED}", intent)
+            assert run.verdicts[PRIVILEGED] == HOLDS, run.output
+            assert set(run.of("ZT-ADM-005").values()) == {VIOLATED}
+            assert words in str(run.results[name]["headline"])
+    finally:
+        lab.kubectl("delete", "configmap", "limits", "-n", "default", "--ignore-not-found")
+        lab.kubectl("delete", "-f", variant, "--ignore-not-found")
         scenario("hardened")
 
 
