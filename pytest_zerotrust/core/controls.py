@@ -226,7 +226,7 @@ _ALL = (
     ),
     Control(
         id="ZT-ADM-005",
-        title="the webhook that rejects pods fails closed",
+        title="what rejects pods fails closed and cannot be told to look away",
         level=3,
         severity="high",
         remedy="Set failurePolicy: Fail, list pods and pods/ephemeralcontainers with CREATE and "

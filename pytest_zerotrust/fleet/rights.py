@@ -44,6 +44,7 @@ def _admission_rights(intent: Intent, admission: AdmissionIntent) -> list[Right]
     """Only dry runs make use of these, but the API server asks for the same rights."""
     rights = [Right("", _REGISTRATION, "validatingwebhookconfigurations", "list")]
     rights += [Right("", _REGISTRATION, "validatingadmissionpolicies", "get")]
+    rights += [Right("", _REGISTRATION, "validatingadmissionpolicybindings", "list")]
     for namespace in dict.fromkeys((*admission.namespaces, *admission.pod_security)):
         rights += [Right(namespace, "", "pods", verb) for verb in ("create", "patch")]
         if namespace in intent.namespaces:
