@@ -140,7 +140,7 @@ def prepared(api: Api, intent: Intent, checks: Sequence[Check]) -> Iterator[Grou
         intent.probe,
         intent.probe.image,
         allowed_namespaces=intent.namespaces,
-        pod_security=own_pod_security(intent.mesh),
+        pod_security=own_pod_security(intent),
     )
     fleet.askings = []
     began = time.monotonic()
