@@ -22,6 +22,7 @@ from pytest_zerotrust.mesh.checks import (
     port_checks,
     sweep_checks,
 )
+from pytest_zerotrust.network import baseline
 from pytest_zerotrust.network.checks import (
     CanaryCheck,
     allowed_checks,
@@ -87,9 +88,15 @@ def _admission(intent: Intent, control: str) -> Iterator[Check]:
     yield from corpus_checks(intent, control)
 
 
+def _enforcement(intent: Intent) -> Iterator[Check]:
+    yield CanaryCheck()
+    if intent.baseline:
+        yield from baseline.checks()
+
+
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
-        "canaries": Kind(control="ZT-NET-000", make=lambda intent: [CanaryCheck()], why_none=""),
+        "canaries": Kind(control="ZT-NET-000", make=_enforcement, why_none=""),
         "denied-across-namespaces": Kind(
             control="ZT-NET-001",
             make=lambda intent: denied_checks(intent, across=True),

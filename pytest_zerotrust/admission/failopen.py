@@ -1,4 +1,7 @@
-"""Whether what rejects pods still does so when it is down: read from its own registration.
+"""Whether what rejects pods still does so when it is down, and cannot be told to look away.
+
+It is read from its own registration; whether the labels by which it looks away from a namespace
+may be set is tried as a dry run.
 
 Who rejects is not taken from a list but from the answer to a privileged pod, so that a webhook that
 exists and does nothing is not praised.
@@ -6,20 +9,49 @@ exists and does nothing is not praised.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_zerotrust.admission.labels import Guard, try_switch
 from pytest_zerotrust.admission.pairs import PairCheck
 from pytest_zerotrust.cluster.api import Api
 from pytest_zerotrust.core.admission import Answer
-from pytest_zerotrust.core.controls import CONTROLS
+from pytest_zerotrust.core.escapes import (
+    GUARD_OF_GATEKEEPER,
+    GUARDED_BY_GATEKEEPER,
+    Switch,
+    Weakness,
+    of_conditions,
+    of_switch,
+    switches,
+)
 from pytest_zerotrust.core.intent import Intent
+from pytest_zerotrust.core.validating_policies import (
+    binding_weaknesses,
+    bindings_of,
+    policy_weaknesses,
+)
 from pytest_zerotrust.core.verdict import Result, Verdict
-from pytest_zerotrust.core.webhooks import exemptions, weaknesses
+from pytest_zerotrust.core.webhooks import covered, exemptions, weaknesses
 
 _CONTROL = "ZT-ADM-005"
 _API = "/apis/admissionregistration.k8s.io/v1"
+_HOOKS = "kubectl get validatingwebhookconfigurations -o yaml"
+_POLICIES = "kubectl get validatingadmissionpolicies,validatingadmissionpolicybindings -o yaml"
+
+Hooks = list[tuple[str, Mapping[str, Any]]]
+"""Entries of all ValidatingWebhookConfigurations, each with the name of its configuration."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was seen of one engine."""
+
+    weak: list[Weakness] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)
+    observed: list[str] = field(default_factory=list)
+    controls: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,21 +96,46 @@ def verify(api: Api, check: FailClosedCheck, rejection: Result) -> Result:
     if by == Answer.POD_SECURITY.value:
         return _result(check, Verdict.HOLDS, "Pod Security decides in the API server itself")
     if by == Answer.VALIDATING_ADMISSION_POLICY.value:
-        return _policy(api, check, str(rejection.evidence["policies"][0]))
+        names = [str(name) for name in rejection.evidence["policies"]]
+        return _policy(api, check, names[0], names[1] if len(names) > 1 else "")
     return _webhook(api, check, str(rejection.evidence["webhook"]))
 
 
-def _policy(api: Api, check: FailClosedCheck, name: str) -> Result:
+def _policy(api: Api, check: FailClosedCheck, name: str, bound: str) -> Result:
+    words = f"ValidatingAdmissionPolicy {name}"
     response = api.request("GET", f"{_API}/validatingadmissionpolicies/{name}")
     spec = response.body.get("spec")
     if not response.ok or not isinstance(spec, Mapping):
-        return _unread(check, f"ValidatingAdmissionPolicy {name}", response.message)
-    words = f"ValidatingAdmissionPolicy {name}"
-    if spec.get("failurePolicy", "Fail") != "Fail":
-        text = f"{words} FAILS OPEN: what it cannot evaluate is admitted (failurePolicy Ignore)"
-        return _result(check, Verdict.VIOLATED, text, objects=(words,))
+        return _unread(check, words, response.message)
+    response = api.request("GET", f"{_API}/validatingadmissionpolicybindings")
+    items = response.body.get("items")
+    if not response.ok or not isinstance(items, list):
+        return _unread(check, f"the bindings of {words}", response.message)
+    bindings = bindings_of(name, items)
+    if bound not in bindings:
+        return _unread(check, f"the binding {bound} of {words}", "none that denies has this name")
+    seen = _Seen(weak=list(policy_weaknesses(spec)))
+    seen.unclear += of_conditions(spec.get("matchConditions")).unclear
+    match = spec.get("matchConstraints") or {}
+    seen.observed += exemptions({**match, "matchConditions": spec.get("matchConditions")})
+    _try_labels(api, check, switches(match.get("namespaceSelector")), None, seen)
+    if not _whole(spec, bindings):
+        narrowed = bindings[bound].get("matchResources") or {}
+        seen.weak += binding_weaknesses(spec, bindings[bound], bound)
+        seen.observed += exemptions(narrowed)
+        _try_labels(api, check, switches(narrowed.get("namespaceSelector")), None, seen)
+    objects = (words, *(f"ValidatingAdmissionPolicyBinding {item}" for item in bindings))
     text = f"{words} decides in the API server, and fails closed"
-    return _result(check, Verdict.HOLDS, text, objects=(words,))
+    return _judged(check, seen, words, text, objects, _POLICIES)
+
+
+def _whole(policy: Mapping[str, Any], bindings: Mapping[str, Mapping[str, Any]]) -> bool:
+    """True if one binding leaves nothing out; then it is of no interest what others leave out."""
+    return any(
+        not binding_weaknesses(policy, binding, name)
+        and not (binding.get("matchResources") or {}).get("namespaceSelector")
+        for name, binding in bindings.items()
+    )
 
 
 def _webhook(api: Api, check: FailClosedCheck, name: str) -> Result:
@@ -86,23 +143,104 @@ def _webhook(api: Api, check: FailClosedCheck, name: str) -> Result:
     items = response.body.get("items")
     if not response.ok or not isinstance(items, list):
         return _unread(check, "the webhooks", response.message)
-    found: list[tuple[str, Mapping[str, Any]]] = [
+    hooks: Hooks = [
         (str(item["metadata"]["name"]), webhook)
         for item in items
         for webhook in item.get("webhooks") or ()
-        if webhook.get("name") == name
     ]
+    found = [(config, webhook) for config, webhook in hooks if webhook.get("name") == name]
     if not found:
         return _unread(check, f"webhook {name}", "no configuration has it")
     objects = tuple(f"ValidatingWebhookConfiguration {config}" for config, _ in found)
-    weak = [text for _, webhook in found for text in weaknesses(webhook)]
-    observed = tuple(f"it looks at {text}" for _, webhook in found for text in exemptions(webhook))
-    if weak:
-        text = f"webhook {name} can be passed: {'; '.join(weak)}"
-        return _result(check, Verdict.VIOLATED, text, objects=objects, observed=observed)
+    seen = _Seen()
+    for _, webhook in found:
+        seen.weak += weaknesses(webhook)
+        seen.unclear += of_conditions(webhook.get("matchConditions")).unclear
+        seen.observed += exemptions(webhook)
+        _try_labels(api, check, switches(webhook.get("namespaceSelector")), hooks, seen)
     seconds = found[0][1].get("timeoutSeconds", 10)
     text = f"webhook {name} fails closed (after {seconds} s) and sees every way to a container"
-    return _result(check, Verdict.HOLDS, text, objects=objects, observed=observed)
+    return _judged(check, seen, f"webhook {name}", text, objects, _HOOKS)
+
+
+def _try_labels(
+    api: Api,
+    check: FailClosedCheck,
+    ways: Iterable[Switch],
+    hooks: Hooks | None,
+    seen: _Seen,
+) -> None:
+    """Note for each way to make a selector look away whether somebody guards it."""
+    for switch in ways:
+        guard, answer = try_switch(api, check.namespace, switch)
+        tried = f"a namespace {switch} (dry run on {check.namespace}): {answer}"
+        if guard is Guard.NONE:
+            seen.weak.append(of_switch(switch, check.namespace))
+            seen.observed.append(tried)
+        elif guard is Guard.REFUSED:
+            seen.controls.append(f"nobody is made to look away by {tried}")
+            seen.weak += _of_guard(answer.webhook, switch, hooks or [])
+        elif switch.key == GUARDED_BY_GATEKEEPER and _registered(GUARD_OF_GATEKEEPER, hooks or []):
+            seen.controls.append(
+                f"label {switch.key} is guarded by webhook {GUARD_OF_GATEKEEPER}, by its "
+                f"registration; it could not be tried: {answer}"
+            )
+            seen.weak += _of_guard(GUARD_OF_GATEKEEPER, switch, hooks or [])
+        else:
+            seen.unclear.append(
+                f"it looks away from a namespace {switch}, and whether that is guarded could not "
+                f"be tried: {answer} {answer.message[:160]}".rstrip()
+            )
+
+
+def _registered(name: str, hooks: Hooks) -> bool:
+    return any(
+        hook.get("name") == name and covered(hook.get("rules"), "namespaces", "UPDATE")
+        for _, hook in hooks
+    )
+
+
+def _of_guard(name: str, switch: Switch, hooks: Hooks) -> Iterator[Weakness]:
+    """A guard that is admitted past when it is down guards nothing."""
+    for _, hook in hooks:
+        if name and hook.get("name") == name and hook.get("failurePolicy", "Fail") != "Fail":
+            yield Weakness(
+                f"webhook {name}, which guards label {switch.key}, has failurePolicy "
+                f"{hook['failurePolicy']}: while it is down the label may be changed",
+                f"Set failurePolicy: Fail for webhook {name}.",
+            )
+
+
+def _judged(
+    check: FailClosedCheck,
+    seen: _Seen,
+    who: str,
+    well: str,
+    objects: tuple[str, ...],
+    reproduce: str,
+) -> Result:
+    verdict, text, reason, remedy = Verdict.HOLDS, well, "", ""
+    if seen.weak:
+        verdict = Verdict.VIOLATED
+        text = f"{who} can be passed: {'; '.join(weakness.text for weakness in seen.weak)}"
+        remedy = " ".join(dict.fromkeys(weakness.remedy for weakness in seen.weak))
+    elif seen.unclear:
+        verdict, reason = Verdict.INCONCLUSIVE, "exemption-not-tried"
+        text = f"{who} may look away: {'; '.join(seen.unclear)}"
+    return Result(
+        control=check.control,
+        subject=check.subject,
+        verdict=verdict,
+        reason=reason,
+        headline=f"{check.control} {check.subject}: {text}",
+        observed=tuple(
+            f"it looks at {item}" if item.startswith("only ") else item for item in seen.observed
+        ),
+        controls=tuple(seen.controls),
+        objects=objects,
+        remedy=remedy,
+        reproduce=reproduce,
+    )
 
 
 def _unread(check: FailClosedCheck, what: str, why: str) -> Result:
@@ -110,24 +248,12 @@ def _unread(check: FailClosedCheck, what: str, why: str) -> Result:
     return _result(check, Verdict.INCONCLUSIVE, text, reason="not-observed")
 
 
-def _result(
-    check: FailClosedCheck,
-    verdict: Verdict,
-    text: str,
-    *,
-    reason: str = "",
-    objects: tuple[str, ...] = (),
-    observed: tuple[str, ...] = (),
-) -> Result:
-    violated = verdict is Verdict.VIOLATED
+def _result(check: FailClosedCheck, verdict: Verdict, text: str, *, reason: str = "") -> Result:
     return Result(
         control=check.control,
         subject=check.subject,
         verdict=verdict,
         reason=reason,
         headline=f"{check.control} {check.subject}: {text}",
-        observed=observed,
-        objects=objects,
-        remedy=CONTROLS[check.control].remedy if violated else "",
-        reproduce="kubectl get validatingwebhookconfigurations -o yaml",
+        reproduce=_HOOKS,
     )

@@ -216,9 +216,13 @@ def _which_webhook(hook: str, text: str) -> tuple[Answer, tuple[str, ...], str]:
         blocked = _KYVERNO.search(text)
         policies = re.findall(r"^(\S+):$", blocked["policies"], re.MULTILINE) if blocked else []
         return Answer.KYVERNO, tuple(policies), hook
-    if hook.endswith(".openpolicyagent.org") or hook == "openpolicyagent.org":
+    if _of_opa(hook):
         return Answer.OPA, (), hook
     return Answer.OTHER_WEBHOOK, (), hook
+
+
+def _of_opa(hook: str) -> bool:
+    return hook.endswith(".openpolicyagent.org") or hook == "openpolicyagent.org"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,7 +259,7 @@ def judge_pair(facts: PairFacts) -> Conclusion:
         return Conclusion(
             Verdict.INCONCLUSIVE,
             "compliant-twin-rejected",
-            f"the compliant twin was not admitted either: {good}",
+            f"the compliant twin was not admitted either: {good}{_why_unavailable(good)}",
         )
     if bad.answer is Answer.ADMITTED:
         if facts.neutralised:
@@ -289,6 +293,13 @@ def judge_pair(facts: PairFacts) -> Conclusion:
             f"was rejected by {bad}, which does not name the policy under test ({facts.policy})",
         )
     return Conclusion(Verdict.HOLDS, "", f"is rejected by {bad}")
+
+
+def _why_unavailable(answer: Attribution) -> str:
+    """A cause that is common and hard to see: the old syntax is an error since OPA 1.0."""
+    if answer.answer is not Answer.WEBHOOK_UNAVAILABLE or not _of_opa(answer.webhook):
+        return ""
+    return " (OPA 1.x does not start with rules in the old Rego syntax: see its log)"
 
 
 def _only_warned(facts: PairFacts) -> str:

@@ -123,8 +123,8 @@ _ALL = (
         level=1,
         required=False,
         severity="high",
-        remedy="Deny egress to the nodes and to external addresses of the cluster, or make the "
-        "Service one of type ClusterIP; the target's policies do not see who calls by a node.",
+        remedy="Deny egress to the nodes, or make the Service one of type ClusterIP; policies at "
+        "the target may not see who calls by a node.",
     ),
     Control(
         id="ZT-MSH-001",
@@ -226,7 +226,7 @@ _ALL = (
     ),
     Control(
         id="ZT-ADM-005",
-        title="the webhook that rejects pods fails closed",
+        title="what rejects pods fails closed and cannot be told to look away",
         level=3,
         severity="high",
         remedy="Set failurePolicy: Fail, list pods and pods/ephemeralcontainers with CREATE and "

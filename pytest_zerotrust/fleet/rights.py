@@ -23,8 +23,9 @@ def fleet_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> list[Ri
     ``more_namespaces`` are those of ``--zt-namespace``.
     """
     own = intent.probe.namespace
-    rights = [Right(own, _NETWORKING, "networkpolicies", verb) for verb in _MADE]
-    for namespace in dict.fromkeys((*intent.namespaces, *more_namespaces, own)):
+    ours = (*intent.baseline_namespaces, own)
+    rights = [Right(name, _NETWORKING, "networkpolicies", verb) for name in ours for verb in _MADE]
+    for namespace in dict.fromkeys((*intent.namespaces, *more_namespaces, *ours)):
         rights += [Right(namespace, "", "pods", verb) for verb in _MADE]
         rights += [Right(namespace, "", "pods/exec", verb) for verb in ("create", "get")]
         rights += [Right(namespace, "", "services", verb) for verb in (*_MADE, "get")]
@@ -43,6 +44,7 @@ def _admission_rights(intent: Intent, admission: AdmissionIntent) -> list[Right]
     """Only dry runs make use of these, but the API server asks for the same rights."""
     rights = [Right("", _REGISTRATION, "validatingwebhookconfigurations", "list")]
     rights += [Right("", _REGISTRATION, "validatingadmissionpolicies", "get")]
+    rights += [Right("", _REGISTRATION, "validatingadmissionpolicybindings", "list")]
     for namespace in dict.fromkeys((*admission.namespaces, *admission.pod_security)):
         rights += [Right(namespace, "", "pods", verb) for verb in ("create", "patch")]
         if namespace in intent.namespaces:
@@ -67,6 +69,7 @@ def explaining_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> li
     A run without these goes on; its verdicts lack the explanation, and ZT-NET-005 stays open.
     """
     rights = [Right("", "cilium.io", kind, "list") for kind in _CLUSTERWIDE]
+    rights += [Right("", "", "nodes", "list")]
     rights += [Right("default", "discovery.k8s.io", "endpointslices", "list")]
     rights += [Right("kube-system", group, kind, "list") for group, kind in _AROUND_DNS]
     for namespace in dict.fromkeys((*intent.namespaces, *more_namespaces)):

@@ -93,6 +93,7 @@ def _build(document: Document, name: str, today: datetime.date) -> Intent:
         mesh=_mesh(data["mesh"]) if "mesh" in data else None,
         admission=_admission(data["admission"], namespaces) if "admission" in data else None,
         probe=_probe(data.get("probe", {})),
+        baseline=data.get("baseline", False),
     )
 
 
@@ -174,4 +175,8 @@ def _probe(data: Mapping[str, Any]) -> ProbeIntent:
         namespace=data.get("namespace", default.namespace),
         pull_secrets=tuple(data.get("pullSecrets", ())),
         max_pods=data.get("maxPods", default.max_pods),
+        node_selector=dict(data.get("nodeSelector", {})),
+        tolerations=tuple(data.get("tolerations", ())),
+        priority_class=data.get("priorityClassName"),
+        host_network=data.get("hostNetwork", default.host_network),
     )

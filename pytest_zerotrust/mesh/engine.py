@@ -146,13 +146,7 @@ class MeshEngine:
 
     def node_probe(self, node: str) -> PodSpec:
         """The probe in a node's own network."""
-        return PodSpec(
-            name=self.fleet.run.name("node", node),
-            namespace=self.fleet.own_namespace,
-            role=Role.NODE,
-            subject=node,
-            node=node,
-        )
+        return topology.node_probe(self.fleet.run, self.fleet.own_namespace, node)
 
     def is_http(self, key: str, port: Port) -> bool:
         """True if the workload's port speaks HTTP, as far as the intent and its Service tell."""

@@ -191,6 +191,7 @@ def test_what_the_page_on_privileges_says_is_what_is_printed():
         "namespaces": ["get"],
         "validatingwebhookconfigurations": ["list"],
         "validatingadmissionpolicies": ["get"],
+        "validatingadmissionpolicybindings": ["list"],
     }
 
 

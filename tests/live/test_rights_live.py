@@ -97,6 +97,21 @@ def test_each_missing_right_is_named_before_anything_is_created(
     assert tried >= 8
 
 
+def test_the_right_to_impersonate_is_named_before_anything_is_created(
+    lab: Cluster, account: Path, tmp_path: Path
+):
+    intent = tmp_path / "identities.yaml"
+    text = (ROOT / "zerotrust.yaml").read_text("utf-8")
+    engine = "engine: gatekeeper"
+    intent.write_text(text.replace(engine, f"{engine}\n  identities: [somebody]"))
+    run = run_suite(tmp_path / "run", f"--zt-intent={intent}", config=str(account))
+    assert run.status == 4, run.output
+    assert "impersonate users" in run.output
+    assert "Traceback" not in run.output
+    assert run.results == {}
+    assert lab.left_behind() == []
+
+
 def test_a_run_without_the_explaining_rights_only_loses_the_explanation(
     scenario, lab: Cluster, account: Path, tmp_path: Path
 ):

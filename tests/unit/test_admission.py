@@ -281,6 +281,16 @@ def test_a_masked_engine_is_named_with_the_one_that_masks_it():
     assert "gatekeeper" in text
 
 
+def test_an_opa_that_does_not_answer_is_told_with_a_common_cause():
+    def told(hook: str, answer: Answer = Answer.WEBHOOK_UNAVAILABLE) -> str:
+        down = Attribution(answer=answer, webhook=hook)
+        return judge_pair(PairFacts(good=down, bad=down)).text
+
+    assert "old Rego syntax" in told("validating-webhook.openpolicyagent.org")
+    assert "old Rego syntax" not in told("validation.gatekeeper.sh")
+    assert "old Rego syntax" not in told("validating-webhook.openpolicyagent.org", Answer.OPA)
+
+
 def test_an_attribution_reads_as_engine_policy_webhook_and_status():
     found = attribute(403, {"message": GATEKEEPER + "[no-root] x"})
     assert str(found) == "gatekeeper [no-root] by webhook validation.gatekeeper.sh (HTTP 403)"

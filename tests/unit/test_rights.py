@@ -91,6 +91,7 @@ def test_cluster_wide_nothing_but_looking_is_needed(name):
         looking |= {
             Right("", group, "validatingwebhookconfigurations", "list"),
             Right("", group, "validatingadmissionpolicies", "get"),
+            Right("", group, "validatingadmissionpolicybindings", "list"),
         }
     assert {r for r in rights(name) if not r.namespace} == looking
 

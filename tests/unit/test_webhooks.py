@@ -43,13 +43,17 @@ def test_what_fails_closed_and_sees_every_way_has_no_weakness():
         (changed(operations=["CREATE"]), "UPDATE of pods"),
         (changed(apiGroups=["apps"]), "CREATE of pods"),
         (changed(scope="Cluster"), "CREATE of pods"),
+        (changed(apiVersions=["v2"]), "CREATE of pods"),
+        (changed(resourceNames=["one"]), "CREATE of pods"),
         ({**GOOD, "rules": []}, "CREATE of pods"),
         ({"name": "w"}, "CREATE of pods"),
         ({**GOOD, "objectSelector": {"matchLabels": {"a": "b"}}}, "objectSelector"),
     ],
 )
 def test_each_weakness_is_named(webhook, words):
-    assert words in "; ".join(weaknesses(webhook))
+    found = weaknesses(webhook)
+    assert words in "; ".join(weakness.text for weakness in found)
+    assert all(weakness.remedy for weakness in found)
 
 
 def test_exemptions_are_told():
