@@ -87,7 +87,7 @@ def guarded(work: Callable[[], Result], check: Check) -> Result:
     except (ZeroTrustError, OSError) as error:
         return Result(
             control=check.control,
-            subject=check.id,
+            subject=check.id.removeprefix(f"{check.control}-"),
             verdict=Verdict.INCONCLUSIVE,
             reason="not-observed",
             headline=f"{check.id} not tested: {error}",

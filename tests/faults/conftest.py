@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -39,3 +40,15 @@ def mended(lab: Cluster) -> Iterator[None]:
 def proxy(lab: Cluster) -> Iterator[Proxy]:
     with proxied(lab.config) as made:
         yield made
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """List the faults, and how many of them were survived."""
+    stats = terminalreporter.stats
+    broken = {report.nodeid for word in ("failed", "error") for report in stats.get(word, ())}
+    ran = sorted({report.nodeid for report in stats.get("passed", ())} | broken)
+    survived = [nodeid for nodeid in ran if nodeid not in broken]
+    terminalreporter.section(f"{len(survived)} of {len(ran)} faults survived")
+    for nodeid in ran:
+        word = "survived" if nodeid in survived else "NOT SURVIVED"
+        terminalreporter.write_line(f"{word:<14}{nodeid.partition('::')[2]}")
