@@ -41,6 +41,12 @@ def test_every_pod_is_in_the_mesh(zt_mesh, check):
     zt_mesh.verify(check)
 
 
+@pytest.mark.zt_each("authorization")
+def test_wrong_identity_is_refused(zt_mesh, check):
+    """A pod like an allowed caller, but with another service account, is refused by the mesh."""
+    zt_mesh.verify(check)
+
+
 @pytest.mark.zt_each("mesh-call")
 def test_allowed_call_works(zt_mesh, check):
     """An allowed call from inside the mesh is answered by the application."""

@@ -683,6 +683,29 @@ async def probe_birth(request: Json) -> Json:
     return {"stage": "birth", "end": "complete", "targets": targets}
 
 
+def look_at_ipv6() -> Json:
+    """This pod's IPv6 addresses of global scope, and whether the kernel would send anything out.
+
+    Connecting a datagram socket sends nothing; the address is for documentation (RFC 3849).
+    """
+    addresses = []
+    try:
+        with open("/proc/net/if_inet6") as lines:
+            for line in lines:
+                words = line.split()
+                if len(words) > 3 and words[3] == "00":
+                    addresses.append(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(words[0])))
+    except OSError:
+        pass
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            at_once = sock.connect_ex(("2001:db8::1", 53))
+    except OSError as error:
+        at_once = error.errno or -1
+    route = "yes" if at_once == 0 else errno.errorcode.get(at_once, str(at_once))
+    return {"stage": "ipv6", "end": "complete", "addresses": addresses, "route": route}
+
+
 # -- requests
 
 
@@ -702,6 +725,8 @@ async def run_one(request: Json, pool: concurrent.futures.Executor) -> Json:
             return await probe_birth(request)
         if kind == "dns":
             return await probe_dns(request)
+        if kind == "ipv6":
+            return look_at_ipv6()
         if kind == "tls":
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(pool, probe_tls, request)

@@ -13,13 +13,16 @@ from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.mesh.checks import (
     CallCheck,
     EnrolCheck,
+    ImpostorCheck,
     PortCheck,
     SweepCheck,
     call_checks,
     enrol_checks,
+    impostor_checks,
     port_checks,
     sweep_checks,
 )
+from pytest_zerotrust.network import baseline
 from pytest_zerotrust.network.checks import (
     CanaryCheck,
     allowed_checks,
@@ -63,6 +66,7 @@ Check = (
     | CallCheck
     | SweepCheck
     | EnrolCheck
+    | ImpostorCheck
     | PairCheck
     | CaseCheck
     | FailClosedCheck
@@ -84,9 +88,15 @@ def _admission(intent: Intent, control: str) -> Iterator[Check]:
     yield from corpus_checks(intent, control)
 
 
+def _enforcement(intent: Intent) -> Iterator[Check]:
+    yield CanaryCheck()
+    if intent.baseline:
+        yield from baseline.checks()
+
+
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
-        "canaries": Kind(control="ZT-NET-000", make=lambda intent: [CanaryCheck()], why_none=""),
+        "canaries": Kind(control="ZT-NET-000", make=_enforcement, why_none=""),
         "denied-across-namespaces": Kind(
             control="ZT-NET-001",
             make=lambda intent: denied_checks(intent, across=True),
@@ -178,6 +188,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             control="ZT-MSH-007",
             make=lambda intent: port_checks(intent, "ZT-MSH-007"),
             why_none="the intent declares no mesh, or no meshed workload with a TCP port",
+        ),
+        "authorization": Kind(
+            control="ZT-MSH-008",
+            make=impostor_checks,
+            why_none="the intent does not ask for it (mesh.authorization), or declares no flow "
+            "between meshed workloads",
         ),
         "privileged": Kind(
             control="ZT-ADM-001",

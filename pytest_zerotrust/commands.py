@@ -39,7 +39,8 @@ def run_sweep(config: pytest.Config) -> int:
             f"zerotrust: sweep of {identity.server}, context {identity.context} "
             f"({settings.cluster_source}), user {identity.username}"
         )
-        report = sweep(api, (*intent.namespaces, *settings.namespaces, intent.probe.namespace))
+        ours = (*intent.baseline_namespaces, intent.probe.namespace)
+        report = sweep(api, (*intent.namespaces, *settings.namespaces, *ours))
     except UsageProblem as error:
         raise pytest.UsageError(f"zerotrust: {error}") from error
     except ApiUnreachable as error:

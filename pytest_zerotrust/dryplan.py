@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_zerotrust.admission.corpus.select import CaseCheck
+from pytest_zerotrust.admission.gated import gated_name
 from pytest_zerotrust.admission.pairs import PairCheck
 from pytest_zerotrust.checks import Check
 from pytest_zerotrust.cluster.api import Api, ApiFailure, ApiUnreachable
@@ -34,6 +36,7 @@ def plan_lines(session: ZeroTrustSession, selection: Selection) -> Iterator[str]
         spec.name: spec
         for spec in (
             *engines.network.plan(session.network_demand),
+            *engines.network.plan_of_newborns(session.network_demand),
             *engines.mesh.plan(session.mesh_demand),
         )
     }
@@ -49,6 +52,14 @@ def plan_lines(session: ZeroTrustSession, selection: Selection) -> Iterator[str]
     if any(spec.namespace == intent.probe.namespace for spec in specs.values()):
         yield f"create Namespace {intent.probe.namespace}, if it is not there"
         yield f"create NetworkPolicy in {intent.probe.namespace}, for pods of this run only"
+    for namespace in sorted(_gated(selection)):
+        yield (
+            f"create Pod {namespace}/{gated_name(engines.fleet.run, namespace)}: compliant, with a "
+            f"scheduling gate, so it never runs; changes of it are sent as dry runs"
+        )
+    for namespace in sorted({spec.namespace for spec in specs.values()}):
+        if namespace in intent.baseline_namespaces:
+            yield f"create Namespace {namespace}, if it is not there; policies for our pods there"
     for check in selection.checks:
         yield from _target(check)
     yield from _services(specs.values(), selection)
@@ -65,6 +76,15 @@ def plan_lines(session: ZeroTrustSession, selection: Selection) -> Iterator[str]
         yield f"refused {specs[name].where}: {reason}"
     for right in needed_rights(intent, settings.namespaces, selection):
         yield f"permission {right}"
+
+
+def _gated(selection: Selection) -> set[str]:
+    """The namespaces in which admission checks change a pod that must be there."""
+    return {
+        check.namespace
+        for check in selection.checks
+        if isinstance(check, CaseCheck) and check.needs_pod and check.placed
+    }
 
 
 def _pod(spec: PodSpec, image: str | None) -> Iterator[str]:

@@ -101,6 +101,7 @@ def _delete(
             session.run,
             namespaces=namespaces,
             own_namespace=own_namespace,
+            also_own=session.intent.baseline_namespaces,
             quiet=quiet,
         )
     except KeyboardInterrupt:
@@ -147,11 +148,16 @@ def write_artifacts(folder: Path, session: ZeroTrustSession) -> None:
         "run": session.run.id,
         "level_reached": session.collector.level_reached,
         "waivers": as_data(session.collector.states_of(session.waived)),
-        "results": session.collector.results,
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(data, indent=2, sort_keys=True) + "\n"
-        (folder / "zerotrust.json").write_text(text, encoding="utf-8")
+        with (folder / "zerotrust.json").open("w", encoding="utf-8") as file:
+            # One result a line: thousands of them, indented, would take seconds to write.
+            file.write(json.dumps(data, indent=2, sort_keys=True).removesuffix("\n}"))
+            file.write(',\n  "results": [')
+            for number, result in enumerate(session.collector.results):
+                file.write(",\n" if number else "\n")
+                file.write(json.dumps(result, sort_keys=True))
+            file.write("\n  ]\n}\n")
     except OSError as error:
         print(f"zerotrust: the evidence could not be written to {folder}: {error}", file=sys.stderr)

@@ -10,6 +10,7 @@ from pytest_zerotrust.admission.engine import AdmissionEngine
 from pytest_zerotrust.cluster.api import Api
 from pytest_zerotrust.cluster.connection import open_connection
 from pytest_zerotrust.cluster.nodeports import read_doors
+from pytest_zerotrust.cluster.nodes import node_addresses, usable_nodes
 from pytest_zerotrust.cluster.policies import read_policies
 from pytest_zerotrust.cluster.servers import ServerReader
 from pytest_zerotrust.core.intent import AdmissionIntent
@@ -17,6 +18,7 @@ from pytest_zerotrust.errors import Inconclusive
 from pytest_zerotrust.fleet.fleet import Fleet
 from pytest_zerotrust.fleet.manifests import own_pod_security
 from pytest_zerotrust.mesh.engine import MeshEngine
+from pytest_zerotrust.network import baseline
 from pytest_zerotrust.network.engine import NetworkEngine
 from pytest_zerotrust.preflight import image_of
 
@@ -50,19 +52,27 @@ def connect(session: ZeroTrustSession) -> Engines:
         intent.probe,
         image_of(settings, intent),
         allowed_namespaces=(*intent.namespaces, *settings.namespaces),
-        pod_security=own_pod_security(intent.mesh),
+        pod_security=own_pod_security(intent),
+        also_own=intent.baseline_namespaces,
     )
-    live = dict(session.live)
+    workloads, live = dict(intent.workloads), dict(session.live)
+    if intent.baseline:
+        ours = intent.baseline_namespaces
+        workloads |= baseline.workloads(ours)
+        live |= baseline.live(ours, usable_nodes(api))
     return Engines(
         api=api,
         fleet=fleet,
         network=NetworkEngine(
             fleet,
-            dict(intent.workloads),
+            workloads,
             live,
             functools.partial(read_policies, api),
             ServerReader(api),
             functools.partial(read_doors, api),
+            intent.probe.host_network,
+            intent.baseline_namespaces,
+            functools.partial(node_addresses, api),
         ),
         mesh=MeshEngine(fleet, intent, live),
         admission=AdmissionEngine(api, run, intent.admission or AdmissionIntent()),

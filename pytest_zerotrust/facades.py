@@ -2,77 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_zerotrust.checks import Check, NothingToCheck
+from pytest_zerotrust.checks import Check
 from pytest_zerotrust.core.admission_diff import ABSENT
 from pytest_zerotrust.core.intent import Flow, Port, Workload
 from pytest_zerotrust.core.reachability import Expected
 from pytest_zerotrust.core.verdict import Result, Verdict
-from pytest_zerotrust.core.waiving import waive
 from pytest_zerotrust.errors import Inconclusive, ZeroTrustError
-from pytest_zerotrust.outcome import OPEN_SENTENCES, RESULTS, conclude, record
+from pytest_zerotrust.facade import Facade, fail, guarded
+from pytest_zerotrust.facade_mesh import Mesh, MeshSentence
+from pytest_zerotrust.outcome import RESULTS, conclude, record
+
+__all__ = ["Admission", "Mesh", "MeshSentence", "Network", "Sentence"]
 
 if TYPE_CHECKING:
-    import pytest
-
     from pytest_zerotrust.admission.corpus.model import AdmissionCase
     from pytest_zerotrust.network.checks import FlowCheck
     from pytest_zerotrust.network.matrix import Answer, Matrix
-    from pytest_zerotrust.session import ZeroTrustSession
-
-
-class _Facade:
-    """What all facades share: a session, and the test that the verdicts belong to."""
-
-    def __init__(self, session: ZeroTrustSession, item: pytest.Item) -> None:
-        self._session = session
-        self._item = item
-
-    def verify(self, check: Check) -> Result:
-        """Verify one check of the shipped suite.
-
-        Returns its result if the control holds. Raises Violation or Inconclusive otherwise,
-        skips where the intent gives the control no subject, and ends the test as an expected
-        failure where the intent has an exception for the violation.
-        """
-        __tracebackhide__ = True
-        if isinstance(check, NothingToCheck):
-            result = Result(
-                control=check.control,
-                subject="not-declared",
-                verdict=Verdict.NOT_APPLICABLE,
-                reason="not-declared",
-                headline=f"{check.control}: {check.why}",
-            )
-        else:
-            result = _guarded(lambda: self._result(check), check)
-            result = waive(result, self._session.intent.waiver_of(check.id))
-        conclude(self._item, result)
-        return result
-
-    def _result(self, check: Check) -> Result:
-        raise NotImplementedError
-
-
-def _fail(error: Exception) -> Result:
-    raise error
-
-
-def _guarded(work: Callable[[], Result], check: Check) -> Result:
-    """Run ``work``; what goes wrong on the way is inconclusive, never a verdict."""
-    try:
-        return work()
-    except (ZeroTrustError, OSError) as error:
-        return Result(
-            control=check.control,
-            subject=check.id,
-            verdict=Verdict.INCONCLUSIVE,
-            reason="not-observed",
-            headline=f"{check.id} not tested: {error}",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,27 +42,12 @@ class Sentence:
         return self.network.expect_flow(self, target, Port(port, protocol), Expected.DENIED)
 
 
-class Network(_Facade):
+class Network(Facade):
     """The fixture ``zt_network``."""
-
-    def workload(self, namespace: str, **labels: str) -> Workload:
-        """Name a workload by its namespace and labels: ``workload("production", app="api")``.
-
-        The namespace must be one in which probe pods may be placed (intent file or
-        ``--zt-namespace``). Labels whose names are no Python names go in as ``**{"a/b": "c"}``.
-        """
-        if not labels:
-            raise Inconclusive("workload() needs at least one label, like app='api'")
-        for workload in self._session.intent.workloads.values():
-            if workload.namespace == namespace and workload.labels == labels:
-                return workload
-        # With an equals sign, which no name in an intent file can have.
-        words = ",".join(f"{k}={v}" for k, v in sorted(labels.items()))
-        return Workload(key=f"{namespace}/{words}", namespace=namespace, labels=labels)
 
     def expect(self, source: Workload) -> Sentence:
         """Begin a sentence about a source; a test that does not end it does not pass."""
-        self._item.stash.setdefault(OPEN_SENTENCES, []).append(source.name)
+        self._open(source.name)
         return Sentence(self, source)
 
     def ask(self, source: Workload, target: Workload, port: int, protocol: str = "TCP") -> Answer:
@@ -155,7 +89,7 @@ class Network(_Facade):
             results = all_with_workloads(self._session.engines.network, asked)
         except (ZeroTrustError, OSError) as error:
             failed = error
-            results = [_guarded(lambda: _fail(failed), check) for _, _, check in asked]
+            results = [guarded(lambda: fail(failed), check) for _, _, check in asked]
         return [
             Answer(
                 source=source.key,
@@ -187,12 +121,10 @@ class Network(_Facade):
         __tracebackhide__ = True
         from pytest_zerotrust.network.checks import FlowCheck, Via
 
-        open_sentences = self._item.stash[OPEN_SENTENCES]
-        if sentence.source.name in open_sentences:
-            open_sentences.remove(sentence.source.name)
+        self._end(sentence.source.name)
         flow = Flow(sentence.source.key, target.key, target.port(port.number, port.protocol))
         check = FlowCheck(control="custom", flow=flow, via=Via.POD_IP, expected=expected)
-        result = _guarded(lambda: self._custom(check, sentence.source, target), check)
+        result = guarded(lambda: self._custom(check, sentence.source, target), check)
         conclude(self._item, result)
         return result
 
@@ -217,37 +149,7 @@ class Network(_Facade):
         return Judge(engine, engine.snapshot(check, self._session.network_demand)).of(check)
 
 
-class Mesh(_Facade):
-    """The fixture ``zt_mesh``."""
-
-    def _result(self, check: Check) -> Result:
-        from pytest_zerotrust.mesh.checks import CallCheck, EnrolCheck, PortCheck, SweepCheck
-        from pytest_zerotrust.mesh.judge import judge_port
-        from pytest_zerotrust.mesh.judge_call import judge_call
-        from pytest_zerotrust.mesh.judge_pods import judge_enrol, judge_other_ports
-        from pytest_zerotrust.network.checks import Via, flow_check
-        from pytest_zerotrust.network.judge import Judge
-
-        engines = self._session.engines
-        if isinstance(check, EnrolCheck):
-            return judge_enrol(engines.api, self._session.intent, check)
-        if not isinstance(check, (CallCheck, PortCheck, SweepCheck)):
-            raise Inconclusive(f"{check.id} is no mesh check")
-        snapshot = engines.mesh.snapshot(check, self._session.mesh_demand)
-        if isinstance(check, PortCheck):
-            return judge_port(engines.mesh, snapshot, check)
-        if isinstance(check, SweepCheck):
-            return judge_other_ports(engines.mesh, snapshot, check)
-
-        def network() -> Result:
-            plain = flow_check(self._session.intent, check.flow, Via.POD_IP)
-            demand = self._session.network_demand
-            return Judge(engines.network, engines.network.snapshot(plain, demand)).flow(plain)
-
-        return judge_call(engines.mesh, snapshot, check, network)
-
-
-class Admission(_Facade):
+class Admission(Facade):
     """The fixture ``zt_admission``."""
 
     def rejects(
@@ -294,7 +196,7 @@ class Admission(_Facade):
         if declared is None:
             raise Inconclusive("rejects_case() needs the intent's admission.registries")
         check = check_of_case(case, namespace, declared.registries[0], declared.engine)
-        result = _guarded(lambda: self._session.engines.admission.verify(check), check)
+        result = guarded(lambda: self._session.engines.admission.verify(check), check)
         conclude(self._item, result)
         return result
 

@@ -46,7 +46,8 @@ def probe_namespaces(intent: Intent, more: Iterable[str], selection: Selection) 
     """
     own = intent.probe.namespace
     if selection.everything:
-        return tuple(dict.fromkeys((*intent.namespaces, *more, own)))
+        also_own = intent.baseline_namespaces
+        return tuple(dict.fromkeys((*intent.namespaces, *more, *also_own, own)))
     keys: set[str] = set()
     fleet = False
     for check in selection.checks:
@@ -55,7 +56,7 @@ def probe_namespaces(intent: Intent, more: Iterable[str], selection: Selection) 
             keys |= _stand_ins(intent, check)
     used = {intent.workloads[key].namespace for key in keys}
     named = [namespace for namespace in intent.namespaces if namespace in used]
-    return tuple(dict.fromkeys((*named, own))) if fleet else ()
+    return tuple(dict.fromkeys((*named, *intent.baseline_namespaces, own))) if fleet else ()
 
 
 def _stand_ins(intent: Intent, check: Check) -> set[str]:

@@ -29,7 +29,7 @@ def preflight(
         live = discover(api, intent)
     except ApiUnreachable as error:
         raise ClusterProblem(f"{error}. The server was there a moment ago; try again.") from error
-    if intent.workloads and image_of(settings, intent) is None:
+    if (intent.workloads or intent.baseline) and image_of(settings, intent) is None:
         raise UsageProblem(
             f"no image for the probe pods. Name one with python3 3.9 or later that this cluster "
             f"may pull: --zt-probe-image REF, or probe.image in {intent.source}."
@@ -54,10 +54,11 @@ def require_rights(
     try:
         missing = missing_rights(api, needed_rights(intent, settings.namespaces, selection))
         if not missing and probe_namespaces(intent, settings.namespaces, selection):
-            own = intent.probe.namespace
-            response = api.request("GET", f"/api/v1/namespaces/{own}")
-            if response.status == 404:
-                missing = missing_rights(api, own_namespace_rights())
+            for own in (intent.probe.namespace, *intent.baseline_namespaces):
+                response = api.request("GET", f"/api/v1/namespaces/{own}")
+                if response.status == 404:
+                    missing = missing_rights(api, own_namespace_rights())
+                    break
     except ApiUnreachable as error:
         raise ClusterProblem(f"{error}. The server was there a moment ago; try again.") from error
     _refuse(identity, missing)

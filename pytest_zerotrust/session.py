@@ -44,6 +44,13 @@ NO_CLUSTER = (
 )
 
 
+BASELINE_ONLY = (
+    "baseline: pods and policies of the verifier's own show what this network does with policies. "
+    "Nothing is shown about your workloads: who reaches whom, mutual TLS, admission. "
+    "An intent file names them (--zt-draft writes a first one)."
+)
+
+
 class ZeroTrustSession:
     """State of the plugin in one process."""
 
@@ -292,6 +299,8 @@ class ZeroTrustSession:
 
                 show_matrix(terminalreporter, self.collector.results, self.intent.workloads)
             show_waivers(terminalreporter, self.collector.states_of(self.waived))
+            if self.intent.baseline and not self.intent.workloads:
+                terminalreporter.write_line(BASELINE_ONLY)
 
     def close(self) -> None:
         """Give back the signal handler."""
@@ -304,7 +313,9 @@ def _intent_text(settings: Settings) -> tuple[str, str]:
     from pytest_zerotrust.intent.load import read_text
 
     if settings.intent_file is None:
-        return "version: 1\n", f"no intent file ({DEFAULT_INTENT})"
+        # Whoever asks for the suite without a file is told what the network does with policies.
+        baseline = "baseline: true\n" if settings.conformance else ""
+        return f"version: 1\n{baseline}", f"no intent file ({DEFAULT_INTENT})"
     return read_text(settings.intent_file), str(settings.intent_file)
 
 
@@ -327,7 +338,7 @@ def print_rbac(config: pytest.Config) -> int:
         explaining_rights(intent, session.settings.namespaces),
         subject="zerotrust-verifier",
         own_namespace=intent.probe.namespace,
-        pod_security=own_pod_security(intent.mesh),
+        pod_security=own_pod_security(intent),
     )
     print(text, end="")
     return 0

@@ -17,13 +17,14 @@ from pytest_zerotrust.cluster.connection import ClusterOptions, open_connection
 from pytest_zerotrust.cluster.discovery import discover
 from pytest_zerotrust.cluster.policies import read_policies
 from pytest_zerotrust.core.intent import Flow, Intent
+from pytest_zerotrust.core.reachability import Expected
 from pytest_zerotrust.core.verdict import Result
 from pytest_zerotrust.fleet.cleanup import delete_run
 from pytest_zerotrust.fleet.fleet import Fleet
 from pytest_zerotrust.fleet.manifests import own_pod_security
 from pytest_zerotrust.fleet.run import new_run
 from pytest_zerotrust.network.batch import CONNECT_TIMEOUT
-from pytest_zerotrust.network.checks import FlowCheck, Via, flow_check
+from pytest_zerotrust.network.checks import Check, FlowCheck, Via, flow_check
 from pytest_zerotrust.network.enforcement import LEAD
 from pytest_zerotrust.network.engine import NetworkEngine
 from pytest_zerotrust.network.judge import Judge
@@ -98,12 +99,12 @@ class EngineRun:
 
 @dataclass(slots=True, kw_only=True)
 class Ground:
-    """A prepared fleet, and the checks of all flows by pod IP."""
+    """A prepared fleet, and the checks that it is for."""
 
     intent: Intent
     fleet: TimedFleet
     engine: NetworkEngine
-    checks: list[FlowCheck]
+    checks: Sequence[Check]
     prepared: float = 0.0
     requests: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -130,8 +131,8 @@ def all_flows(intent: Intent) -> list[FlowCheck]:
 
 
 @contextmanager
-def prepared(api: Api, intent: Intent) -> Iterator[Ground]:
-    """Make all probe pods and wait for them; delete them in the end."""
+def prepared(api: Api, intent: Intent, checks: Sequence[Check]) -> Iterator[Ground]:
+    """Make all probe pods that the checks need and wait for them; delete them in the end."""
     run = new_run("bench")
     fleet = TimedFleet(
         api,
@@ -139,14 +140,13 @@ def prepared(api: Api, intent: Intent) -> Iterator[Ground]:
         intent.probe,
         intent.probe.image,
         allowed_namespaces=intent.namespaces,
-        pod_security=own_pod_security(intent.mesh),
+        pod_security=own_pod_security(intent),
     )
     fleet.askings = []
     began = time.monotonic()
     engine = NetworkEngine(
         fleet, intent.workloads, discover(api, intent), functools.partial(read_policies, api)
     )
-    checks = all_flows(intent)
     try:
         members = fleet.members(engine.plan(checks))
         bad = [member.problem for member in members.values() if not member.usable]
@@ -171,7 +171,7 @@ def measure(ground: Ground) -> EngineRun:
     fleet.ask_all(ground.requests)
     request = time.monotonic() - began
     fleet.askings.clear()
-    sealed = fleet.is_sealed()
+    sealed = fleet.seal_note() is not None
     cpu = _cpu()
     began = time.monotonic()
     engine = ground.again()
@@ -183,7 +183,7 @@ def measure(ground: Ground) -> EngineRun:
     lead = 0.0 if sealed else LEAD
     return EngineRun(
         flows=len(checks),
-        denied=sum(check.expected.value == "denied" for check in checks),
+        denied=sum(getattr(check, "expected", None) is Expected.DENIED for check in checks),
         verdicts=Counter(result.verdict.value for result in results),
         unexpected=tuple(_unexpected(results)),
         prepared=ground.prepared,

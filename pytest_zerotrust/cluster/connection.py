@@ -7,6 +7,7 @@ exec go over plain HTTP libraries with explicit time-outs, see ``api`` and ``exe
 from __future__ import annotations
 
 import threading
+import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ def open_connection(options: ClusterOptions) -> Connection:
             f"context {context}: its cluster has no usable server (found {configuration.host!r}). "
             f"Give it one like https://host:6443 in the kubeconfig."
         )
+    _refuse_proxy(configuration.proxy, context)
     return Connection(
         server=str(configuration.host).rstrip("/"),
         context=context,
@@ -82,6 +84,18 @@ def open_connection(options: ClusterOptions) -> Connection:
         proxy=configuration.proxy,
         _configuration=configuration,
     )
+
+
+def _refuse_proxy(proxy: str | None, context: str) -> None:
+    """Execs go through plain HTTP proxies only, so others must not work half of the way."""
+    parts = urllib.parse.urlsplit(proxy or "http://none")
+    if parts.scheme != "http" or not parts.hostname:
+        # A password may be part of it, so only the rest is shown.
+        shown = f"{parts.scheme}://{parts.hostname or ''}"
+        raise ClusterProblem(
+            f"context {context}: its cluster has the proxy-url {shown}. Only proxies of the form "
+            f"http://host:port are supported; the connection through one is TLS all the same."
+        )
 
 
 def _load_in_cluster(configuration: Configuration) -> str:

@@ -141,11 +141,15 @@ def _proxy(connection: Connection) -> dict[str, Any]:
     if not connection.proxy:
         return {}
     parts = urllib.parse.urlsplit(connection.proxy)
-    return {
+    found: dict[str, Any] = {
         "http_proxy_host": parts.hostname,
-        "http_proxy_port": parts.port,
+        "http_proxy_port": parts.port or 80,
         "proxy_type": "http",
     }
+    if parts.username is not None:
+        unquote = urllib.parse.unquote
+        found["http_proxy_auth"] = (unquote(parts.username), unquote(parts.password or ""))
+    return found
 
 
 def _require_success(payload: bytes, stderr: bytes, where: str) -> None:

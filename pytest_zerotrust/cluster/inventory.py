@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_zerotrust.cluster.api import Api
+from pytest_zerotrust.cluster.ours import is_probe_pod
 from pytest_zerotrust.core.inventory import PodFacts
 
 
@@ -16,11 +17,12 @@ def items_in(api: Api, namespace: str) -> list[Mapping[str, Any]]:
     Probe pods of runs, finished pods and pods that are being deleted are left out. Raises
     ApiFailure or ApiUnreachable.
     """
-    items = api.get(f"/api/v1/namespaces/{namespace}/pods", labelSelector="!zerotrust.dev/run")
+    items = api.get(f"/api/v1/namespaces/{namespace}/pods")
     return [
         item
         for item in items["items"]
-        if not item["metadata"].get("deletionTimestamp")
+        if not is_probe_pod(item)
+        and not item["metadata"].get("deletionTimestamp")
         and item.get("status", {}).get("phase") not in ("Succeeded", "Failed")
     ]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_zerotrust.cluster.api import Api, ApiUnreachable
+from pytest_zerotrust.cluster.ours import is_probe_pod
 from pytest_zerotrust.core.policy import Endpoint, Kind
 
 # Where pod templates are found: the path of a list, its kind, and the way to the template.
@@ -39,7 +40,7 @@ def read_subjects(api: Api, namespace: str, namespace_labels: Mapping[str, str] 
     items = _items(api, f"api/v1/namespaces/{namespace}/pods", gaps)
     pods_read = items is not None
     for item in items or ():
-        if "zerotrust.dev/run" in (item["metadata"].get("labels") or {}):
+        if is_probe_pod(item):
             continue
         name = str(item["metadata"]["name"])
         ended = item.get("status", {}).get("phase") in _ENDED

@@ -123,8 +123,8 @@ _ALL = (
         level=1,
         required=False,
         severity="high",
-        remedy="Deny egress to the nodes and to external addresses of the cluster, or make the "
-        "Service one of type ClusterIP; the target's policies do not see who calls by a node.",
+        remedy="Deny egress to the nodes, or make the Service one of type ClusterIP; policies at "
+        "the target may not see who calls by a node.",
     ),
     Control(
         id="ZT-MSH-001",
@@ -182,6 +182,15 @@ _ALL = (
         severity="medium",
         remedy="See that istiod is reached by the proxy and renews its certificate, and that all "
         "namespaces were given the same root.",
+    ),
+    Control(
+        id="ZT-MSH-008",
+        title="the mesh refuses a caller that has not the identity of an allowed one",
+        level=2,
+        required=False,
+        severity="high",
+        remedy="Let an AuthorizationPolicy of the target allow the principals of its callers, and "
+        "no others; one without rules denies the rest of the namespace.",
     ),
     Control(
         id="ZT-ADM-001",

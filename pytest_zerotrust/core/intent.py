@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,11 +75,11 @@ class OutsideKind(enum.Enum):
     API_SERVER = "api-server"
     """The API server of the cluster: the Service ``kubernetes`` in ``default``."""
     KUBELET = "kubelet"
-    """The kubelet of each node that probe pods run on, at the node's address."""
+    """The kubelet of each known node, at the node's address."""
     ETCD = "etcd"
-    """etcd, at the address of each node that probe pods run on."""
+    """etcd, at the address of each known node."""
     NODE = "node"
-    """A port of each node that probe pods run on, at the node's address."""
+    """A port of each known node, at the node's address."""
 
 
 METADATA_ADDRESS = "169.254.169.254"
@@ -154,6 +155,7 @@ class MeshIntent:
     """What the mesh is meant to do. Ports that are meant to be weaker have exceptions.
 
     ``certificate_hours`` is how long a workload's certificate may live, in hours.
+    ``authorization``: the mesh itself must refuse callers with the wrong identity.
     """
 
     provider: str = "istio"
@@ -162,6 +164,7 @@ class MeshIntent:
     trust_domain: str = "cluster.local"
     node_vantage: bool = False
     certificate_hours: int = 24
+    authorization: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,12 +185,20 @@ class AdmissionIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeIntent:
-    """How probe pods are made. ``namespace`` is the namespace of our own."""
+    """How probe pods are made. ``namespace`` is the namespace of our own. ``host_network`` allows
+    one pod in each node's own network, for what is reported without judgement.
+
+    ``tolerations`` are as in a Pod (core/v1 Toleration), and pass through as they are.
+    """
 
     image: str | None = None
     namespace: str = "zerotrust-probes"
     pull_secrets: tuple[str, ...] = ()
     max_pods: int = 60
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    priority_class: str | None = None
+    host_network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +207,7 @@ class Intent:
 
     ``flows`` are those between workloads. ``egress`` are those to ``outside`` destinations, whose
     target is the key of one; no key names both a workload and an outside destination.
+    ``baseline``: what the network does with policies is shown on pods of our own.
     """
 
     source: str
@@ -208,11 +220,18 @@ class Intent:
     mesh: MeshIntent | None = None
     admission: AdmissionIntent | None = None
     probe: ProbeIntent = field(default_factory=ProbeIntent)
+    baseline: bool = False
     _allowed: frozenset[Flow] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Thousands of flows are looked up among thousands: never one by one.
         object.__setattr__(self, "_allowed", frozenset(self.flows))
+
+    @property
+    def baseline_namespaces(self) -> tuple[str, ...]:
+        """The two further namespaces of our own that the baseline needs; empty without it."""
+        own = self.probe.namespace
+        return (f"{own}-a", f"{own}-b") if self.baseline else ()
 
     def allows(self, source: str, target: str, port: Port) -> bool:
         """True if the user declared this flow."""

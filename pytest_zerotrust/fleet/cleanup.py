@@ -24,27 +24,32 @@ def delete_run(
     *,
     namespaces: Iterable[str],
     own_namespace: str,
+    also_own: Iterable[str] = (),
     quiet: float = 0.0,
 ) -> CleanupReport:
     """Delete everything that carries the run's label, and look until it is gone.
 
     A server that does not answer, or only with 5xx, is asked again until time is up. ``quiet`` is
     for how many seconds nothing may appear any more; give it where other processes of the run were
-    killed, whose last requests may still be on their way.
+    killed, whose last requests may still be on their way. ``also_own`` are further namespaces of
+    our own, which are treated like the first one.
     """
+    ours = tuple(dict.fromkeys((*also_own, own_namespace)))
     collections = [
         (kind, f"{prefix}/namespaces/{namespace}/{resource}")
-        for namespace in dict.fromkeys((*namespaces, own_namespace))
+        for namespace in dict.fromkeys((*namespaces, *ours))
         for kind, prefix, resource in (
             ("Pod", "/api/v1", "pods"),
             ("Service", "/api/v1", "services"),
             ("NetworkPolicy", "/apis/networking.k8s.io/v1", "networkpolicies"),
         )
-        if kind != "NetworkPolicy" or namespace == own_namespace
+        if kind != "NetworkPolicy" or namespace in ours
     ]
     left, errors = _delete_until_gone(api, run, collections, quiet)
     if not left and not errors:
-        left, errors = _delete_own_namespace(api, run, own_namespace)
+        for name in ours:
+            more_left, more_errors = _delete_own_namespace(api, run, name)
+            left, errors = [*left, *more_left], [*errors, *more_errors]
     return CleanupReport(left=tuple(left), errors=tuple(dict.fromkeys(errors)))
 
 

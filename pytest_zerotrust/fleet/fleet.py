@@ -68,19 +68,21 @@ class Fleet:
         *,
         allowed_namespaces: Sequence[str],
         pod_security: str,
+        also_own: Sequence[str] = (),
         announce: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._api = api
         self.run = run
         self._probe = probe
         self._image = image
-        self._allowed = frozenset((*allowed_namespaces, probe.namespace))
+        self._ours = frozenset((probe.namespace, *also_own))
+        self._allowed = self._ours.union(allowed_namespaces)
         self._pod_security = pod_security
         self._announce = announce
         self._specs: dict[str, PodSpec] = {}
         self._problems: dict[str, str] = {}
         self._services: dict[tuple[str, str], str] = {}
-        self._own_namespace_ready = False
+        self._ready_namespaces: set[str] = set()
         self._own_namespace_lock = threading.Lock()
 
     @property
@@ -158,19 +160,43 @@ class Fleet:
         known = self._services.get((target.namespace, name))
         if known:
             return known, ""
-        path = f"/api/v1/namespaces/{target.namespace}/services"
-        body = manifests.service(name, target, self.run)
+        spec = self._service(target, manifests.service(name, target, self.run))
+        if isinstance(spec, str):
+            return "", spec
+        ip = str(spec.get("clusterIP", ""))
+        self._services[(target.namespace, name)] = ip
+        return ip, ""
+
+    def node_ports(self, target: PodSpec, *, local: bool) -> tuple[dict[tuple[int, str], int], str]:
+        """Put a Service of our own with node ports before a pod.
+
+        Returns the node port of each (port, protocol), or a problem. ``local`` is its
+        externalTrafficPolicy.
+        """
+        name = self.run.name("door", target.subject, "local" if local else "cluster")
+        body = manifests.node_port_service(name, target, self.run, local=local)
+        spec = self._service(target, body)
+        if isinstance(spec, str):
+            return {}, spec
+        return {
+            (int(port["port"]), str(port["protocol"])): int(port["nodePort"])
+            for port in spec.get("ports", ())
+            if port.get("nodePort")
+        }, ""
+
+    def _service(self, target: PodSpec, body: Mapping[str, Any]) -> Mapping[str, Any] | str:
+        """The spec of a Service of ours, made now or by another process; else what is wrong."""
+        path, name = f"/api/v1/namespaces/{target.namespace}/services", body["metadata"]["name"]
         try:
             response = self._api.request("POST", path, body=body)
             if response.status == 409:
                 response = self._api.request("GET", f"{path}/{name}")
         except ApiUnreachable as error:
-            return "", str(error)
+            return str(error)
         if not response.ok:
-            return "", f"Service {target.namespace}/{name}: {response.status} {response.message}"
-        ip = str(response.body["spec"].get("clusterIP", ""))
-        self._services[(target.namespace, name)] = ip
-        return ip, ""
+            return f"Service {target.namespace}/{name}: {response.status} {response.message}"
+        spec: Mapping[str, Any] = response.body["spec"]
+        return spec
 
     def seal(self, note: str) -> bool:
         """Make the policy that closes the sealed canaries; ``note`` says what was reached before.
@@ -185,6 +211,17 @@ class Fleet:
         if not response.ok and response.status != 409:
             raise ApiFailure(response, f"policy of the sealed canary in {own}")
         return response.ok
+
+    def declare(self, policy: Mapping[str, Any]) -> None:
+        """Make a policy of ours, unless another process of the run was first.
+
+        Raises ApiFailure or ApiUnreachable.
+        """
+        where = policy["metadata"]["namespace"]
+        path = f"/apis/networking.k8s.io/v1/namespaces/{where}/networkpolicies"
+        response = self._api.request("POST", path, body=policy)
+        if not response.ok and response.status != 409:
+            raise ApiFailure(response, f"policy {policy['metadata']['name']} in {where}")
 
     def seal_note(self) -> str | None:
         """The note at the policy of the sealed canaries (empty if it has none), or None if the
@@ -232,8 +269,8 @@ class Fleet:
         try:
             self._refuse_unready_services(specs)
             specs = [spec for spec in specs if spec.name not in self._problems]
-            if any(spec.namespace == self.own_namespace for spec in specs):
-                self._ensure_own_namespace()
+            for name in sorted({spec.namespace for spec in specs} & self._ours):
+                self._ensure_own_namespace(name)
         except (ApiFailure, ApiUnreachable) as error:
             for spec in specs:
                 self._problems[spec.name] = str(error)
@@ -252,7 +289,7 @@ class Fleet:
         self._problems.update(unready_conflicts(twins, services))
 
     def _create_pod(self, spec: PodSpec) -> str:
-        body = manifests.pod(spec, self.run, str(self._image), self._probe.pull_secrets)
+        body = manifests.pod(spec, self.run, str(self._image), self._probe)
         path = f"/api/v1/namespaces/{spec.namespace}/pods"
         for attempt in range(_FRESH_NAMESPACE_TRIES):
             try:
@@ -269,31 +306,29 @@ class Fleet:
             if attempt == _FRESH_NAMESPACE_TRIES - 1 or not (fresh or leaving):
                 break
             if leaving:
-                if spec.namespace != self.own_namespace:
+                if spec.namespace not in self._ours:
                     break
                 try:
-                    self._ensure_own_namespace(anew=True)
+                    self._ensure_own_namespace(spec.namespace, anew=True)
                 except (ApiFailure, ApiUnreachable) as error:
                     return f"probe pod {spec.where} could not be created: {error}"
             time.sleep(_POLL / 2)
         return f"probe pod {spec.where} was turned away: {response.status} {response.message}"
 
-    def _ensure_own_namespace(self, *, anew: bool = False) -> None:
+    def _ensure_own_namespace(self, name: str, *, anew: bool = False) -> None:
         with self._own_namespace_lock:
-            if self._own_namespace_ready and not anew:
+            if name in self._ready_namespaces and not anew:
                 return
-            name = self.own_namespace
-            response = self._own_namespace()
+            response = self._own_namespace(name)
             if response.status == 404:
                 body = manifests.namespace(name, self.run, pod_security=self._pod_security)
                 response = self._api.request("POST", "/api/v1/namespaces", body=body)
             if not response.ok and response.status != 409:
                 raise ApiFailure(response, f"own namespace {name}")
-            self._own_namespace_ready = True
+            self._ready_namespaces.add(name)
 
-    def _own_namespace(self) -> Response:
+    def _own_namespace(self, name: str) -> Response:
         """Our namespace as it is now (404: not there); one that is being deleted is waited for."""
-        name = self.own_namespace
         deadline = time.monotonic() + GOING_TIMEOUT
         while True:
             response = self._api.request("GET", f"/api/v1/namespaces/{name}")

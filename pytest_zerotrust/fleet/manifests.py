@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from pytest_zerotrust.core.intent import MeshIntent, Port
+from pytest_zerotrust.cluster.ours import READINESS_GATE
+from pytest_zerotrust.core.intent import Intent, Port, ProbeIntent
 from pytest_zerotrust.fleet.plan import KUBELET_PORT, PodSpec, Role
 from pytest_zerotrust.fleet.run import (
     ANNOTATION_EXPIRES,
@@ -21,9 +22,6 @@ from pytest_zerotrust.fleet.run import (
 )
 
 CONTAINER = "probe"
-READINESS_GATE = "zerotrust.dev/never-ready"
-"""Nobody ever sets this condition, so no Service takes the pod for an endpoint."""
-
 BIRTH = {"seconds": 3.0, "every": 0.05}
 """How long a newborn pod tries what it must not reach, and the interval, both in seconds."""
 
@@ -51,7 +49,7 @@ def _metadata(run: Run, name: str, namespace: str | None, labels: Mapping[str, s
     return meta
 
 
-def pod(spec: PodSpec, run: Run, image: str, pull_secrets: tuple[str, ...]) -> dict[str, Any]:
+def pod(spec: PodSpec, run: Run, image: str, probe: ProbeIntent) -> dict[str, Any]:
     """The manifest of a probe pod. It passes Pod Security 'restricted' (a node probe needs its
     host network and so only passes 'privileged'; its container is restricted all the same)."""
     labels = {
@@ -80,8 +78,7 @@ def pod(spec: PodSpec, run: Run, image: str, pull_secrets: tuple[str, ...]) -> d
             "containers": [_container(spec, run, image, ports)],
         },
     }
-    if pull_secrets:
-        body["spec"]["imagePullSecrets"] = [{"name": name} for name in pull_secrets]
+    body["spec"] |= _placing(probe)
     if spec.role is Role.NODE:
         body["spec"]["hostNetwork"] = True
     if spec.node is not None:
@@ -89,6 +86,20 @@ def pod(spec: PodSpec, run: Run, image: str, pull_secrets: tuple[str, ...]) -> d
     elif spec.near is not None:
         body["spec"]["affinity"] = _near_node(spec.near)
     return body
+
+
+def _placing(probe: ProbeIntent) -> dict[str, Any]:
+    """What the user wants of every probe pod: secrets to pull by, and where it may run."""
+    wanted: dict[str, Any] = {}
+    if probe.pull_secrets:
+        wanted["imagePullSecrets"] = [{"name": name} for name in probe.pull_secrets]
+    if probe.node_selector:
+        wanted["nodeSelector"] = dict(probe.node_selector)
+    if probe.tolerations:
+        wanted["tolerations"] = [dict(one) for one in probe.tolerations]
+    if probe.priority_class is not None:
+        wanted["priorityClassName"] = probe.priority_class
+    return wanted
 
 
 def _pod_security(ports: tuple[Port, ...]) -> dict[str, Any]:
@@ -192,6 +203,16 @@ def service(name: str, target: PodSpec, run: Run) -> dict[str, Any]:
     }
 
 
+def node_port_service(name: str, target: PodSpec, run: Run, *, local: bool) -> dict[str, Any]:
+    """The same with node ports; ``local`` like a Service that keeps the caller's address."""
+    body = service(name, target, run)
+    body["spec"] |= {
+        "type": "NodePort",
+        "externalTrafficPolicy": "Local" if local else "Cluster",
+    }
+    return body
+
+
 def own_namespace_labels(pod_security: str) -> dict[str, str]:
     """The labels of the namespace of our own: Pod Security, and no mesh."""
     return {
@@ -200,9 +221,10 @@ def own_namespace_labels(pod_security: str) -> dict[str, str]:
     }
 
 
-def own_pod_security(mesh: MeshIntent | None) -> str:
+def own_pod_security(intent: Intent) -> str:
     """The Pod Security level that our own namespace enforces; node probes need the loosest."""
-    return "privileged" if mesh is not None and mesh.node_vantage else "restricted"
+    vantage = intent.mesh is not None and intent.mesh.node_vantage
+    return "privileged" if vantage or intent.probe.host_network else "restricted"
 
 
 def namespace(name: str, run: Run, *, pod_security: str) -> dict[str, Any]:
@@ -216,14 +238,20 @@ def seal(name: str, own_namespace: str, run: Run, note: str) -> dict[str, Any]:
 
     ``note`` goes with it, for the other processes of the run: what was reached before it.
     """
-    metadata = _metadata(run, name, own_namespace, {})
-    metadata["annotations"][ANNOTATION_REACHED] = note
+    spec = {
+        "podSelector": {"matchLabels": {LABEL_RUN: run.id, LABEL_ROLE: Role.SEALED.value}},
+        "policyTypes": ["Ingress"],
+    }
+    body = policy(name, own_namespace, run, spec)
+    body["metadata"]["annotations"][ANNOTATION_REACHED] = note
+    return body
+
+
+def policy(name: str, own_namespace: str, run: Run, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A policy in a namespace of our own; what it selects must be pods of this run only."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": metadata,
-        "spec": {
-            "podSelector": {"matchLabels": {LABEL_RUN: run.id, LABEL_ROLE: Role.SEALED.value}},
-            "policyTypes": ["Ingress"],
-        },
+        "metadata": _metadata(run, name, own_namespace, {}),
+        "spec": spec,
     }

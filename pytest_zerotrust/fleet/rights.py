@@ -23,8 +23,9 @@ def fleet_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> list[Ri
     ``more_namespaces`` are those of ``--zt-namespace``.
     """
     own = intent.probe.namespace
-    rights = [Right(own, _NETWORKING, "networkpolicies", verb) for verb in _MADE]
-    for namespace in dict.fromkeys((*intent.namespaces, *more_namespaces, own)):
+    ours = (*intent.baseline_namespaces, own)
+    rights = [Right(name, _NETWORKING, "networkpolicies", verb) for name in ours for verb in _MADE]
+    for namespace in dict.fromkeys((*intent.namespaces, *more_namespaces, *ours)):
         rights += [Right(namespace, "", "pods", verb) for verb in _MADE]
         rights += [Right(namespace, "", "pods/exec", verb) for verb in ("create", "get")]
         rights += [Right(namespace, "", "services", verb) for verb in (*_MADE, "get")]
@@ -68,6 +69,7 @@ def explaining_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> li
     A run without these goes on; its verdicts lack the explanation, and ZT-NET-005 stays open.
     """
     rights = [Right("", "cilium.io", kind, "list") for kind in _CLUSTERWIDE]
+    rights += [Right("", "", "nodes", "list")]
     rights += [Right("default", "discovery.k8s.io", "endpointslices", "list")]
     rights += [Right("kube-system", group, kind, "list") for group, kind in _AROUND_DNS]
     for namespace in dict.fromkeys((*intent.namespaces, *more_namespaces)):

@@ -10,15 +10,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-LABEL_RUN = "zerotrust.dev/run"
+from pytest_zerotrust.cluster.ours import (
+    ANNOTATION_EXPIRES,
+    ANNOTATION_OWNER,
+    LABEL_RUN,
+    LIFETIME,
+)
+
+__all__ = [
+    "ANNOTATION_EXPIRES",
+    "ANNOTATION_OWNER",
+    "ANNOTATION_REACHED",
+    "LABEL_ROLE",
+    "LABEL_RUN",
+    "LABEL_TWIN",
+    "LIFETIME",
+    "TIME_FORMAT",
+    "Run",
+    "expiring",
+    "new_run",
+]
+
 LABEL_ROLE = "zerotrust.dev/role"
 LABEL_TWIN = "zerotrust.dev/twin"
-ANNOTATION_OWNER = "zerotrust.dev/owner"
-ANNOTATION_EXPIRES = "zerotrust.dev/expires"
 ANNOTATION_REACHED = "zerotrust.dev/reached-before"
-
-LIFETIME = 3600
-"""Seconds after which the pods of a run end by themselves and its objects count as expired."""
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 

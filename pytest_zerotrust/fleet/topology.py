@@ -80,6 +80,17 @@ def sealed(run: Run, own_namespace: str, node: str) -> PodSpec:
     )
 
 
+def node_probe(run: Run, own_namespace: str, node: str) -> PodSpec:
+    """The probe in a node's own network."""
+    return PodSpec(
+        name=run.name("node", node),
+        namespace=own_namespace,
+        role=Role.NODE,
+        subject=node,
+        node=node,
+    )
+
+
 def canaries(run: Run, own_namespace: str, nodes: Iterable[str]) -> list[PodSpec]:
     """Open and sealed canaries of all these nodes."""
     return [

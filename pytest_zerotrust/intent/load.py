@@ -93,6 +93,7 @@ def _build(document: Document, name: str, today: datetime.date) -> Intent:
         mesh=_mesh(data["mesh"]) if "mesh" in data else None,
         admission=_admission(data["admission"], namespaces) if "admission" in data else None,
         probe=_probe(data.get("probe", {})),
+        baseline=data.get("baseline", False),
     )
 
 
@@ -151,6 +152,7 @@ def _mesh(data: Mapping[str, Any]) -> MeshIntent:
         root_namespace=data.get("rootNamespace", default.root_namespace),
         trust_domain=data.get("trustDomain", default.trust_domain),
         node_vantage=data.get("nodeVantage", False),
+        authorization=data.get("authorization", default.authorization),
         certificate_hours=data.get("maxCertificateHours", default.certificate_hours),
     )
 
@@ -173,4 +175,8 @@ def _probe(data: Mapping[str, Any]) -> ProbeIntent:
         namespace=data.get("namespace", default.namespace),
         pull_secrets=tuple(data.get("pullSecrets", ())),
         max_pods=data.get("maxPods", default.max_pods),
+        node_selector=dict(data.get("nodeSelector", {})),
+        tolerations=tuple(data.get("tolerations", ())),
+        priority_class=data.get("priorityClassName"),
+        host_network=data.get("hostNetwork", default.host_network),
     )

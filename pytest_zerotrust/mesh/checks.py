@@ -77,7 +77,26 @@ class EnrolCheck:
         return f"{self.control}-{self.workload}"
 
 
-Check = PortCheck | CallCheck | SweepCheck
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImpostorCheck:
+    """One allowed flow within the mesh, tried by a pod like the caller with another identity."""
+
+    flow: Flow
+
+    control = "ZT-MSH-008"
+
+    @property
+    def subject(self) -> str:
+        """The flow in words that fit into a test id."""
+        return f"{self.flow.source}->{self.flow.target}:{self.flow.port}"
+
+    @property
+    def id(self) -> str:
+        """The stable id of the check, also its test id."""
+        return f"{self.control}-{self.subject}"
+
+
+Check = PortCheck | CallCheck | SweepCheck | ImpostorCheck
 """The checks that need probes."""
 
 
@@ -96,6 +115,14 @@ def call_checks(intent: Intent) -> Iterator[CallCheck]:
     for flow in intent.flows:
         if flow.port.protocol == "TCP" and intent.workloads[flow.source].meshed:
             yield CallCheck(flow=flow)
+
+
+def impostor_checks(intent: Intent) -> Iterator[ImpostorCheck]:
+    """One check for each allowed TCP flow between two meshed workloads, if the intent asks."""
+    if intent.mesh is not None and intent.mesh.authorization:
+        for check in call_checks(intent):
+            if intent.workloads[check.flow.target].meshed:
+                yield ImpostorCheck(flow=check.flow)
 
 
 def calls_to(intent: Intent, workload: str, port: Port) -> list[CallCheck]:

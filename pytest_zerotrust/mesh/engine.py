@@ -7,7 +7,7 @@ from __future__ import annotations
 import datetime
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
@@ -22,12 +22,19 @@ from pytest_zerotrust.mesh.checks import (
     PLAINTEXT,
     CallCheck,
     Check,
+    ImpostorCheck,
     PortCheck,
     SweepCheck,
     calls_to,
 )
 from pytest_zerotrust.mesh.forgery import forge
-from pytest_zerotrust.mesh.probes import CALL_TIMEOUT, port_probes, sweep_probe, swept_ports
+from pytest_zerotrust.mesh.probes import (
+    CALL_TIMEOUT,
+    IDENTITIES,
+    port_probes,
+    sweep_probe,
+    swept_ports,
+)
 from pytest_zerotrust.mesh.rounds import ROUNDS, Probe, in_waves, until_settled
 from pytest_zerotrust.mesh.specs import mesh_of
 
@@ -98,10 +105,10 @@ class MeshEngine:
     def plan(self, checks: Iterable[Check]) -> list[PodSpec]:
         """The pods that these checks will need, as far as that is known before they are placed."""
         checks = list(checks)
-        specs = [self.meshed_twin(call.flow.source) for call in self._calls(checks)]
+        specs = [caller for call in self._calls(checks) for caller in self._caller(call)]
         if self.intent.mesh is not None and self.intent.mesh.node_vantage:
             for check in checks:
-                if not isinstance(check, CallCheck):
+                if isinstance(check, (PortCheck, SweepCheck)):
                     specs += [self.node_probe(node) for node in self.live[check.workload].nodes]
         return specs
 
@@ -118,15 +125,28 @@ class MeshEngine:
             refusal=topology.refusal(live),
         )
 
+    def impostor(self, key: str) -> PodSpec | None:
+        """The same with another service account; None if the namespace has no other."""
+        twin = self.meshed_twin(key)
+        known = [
+            live.service_account
+            for other, live in sorted(self.live.items())
+            if self.intent.workloads[other].namespace == twin.namespace
+        ]
+        others = [name for name in ("default", *known) if name != twin.service_account]
+        if not others:
+            return None
+        name = self.fleet.run.name("impostor", twin.namespace, key)
+        return replace(twin, name=name, subject=f"impostor of {key}", service_account=others[0])
+
+    def identity(self, namespace: str, service_account: str) -> str:
+        """The SPIFFE identity that a pod with this service account must have."""
+        domain = self.intent.mesh.trust_domain if self.intent.mesh is not None else ""
+        return f"spiffe://{domain}/ns/{namespace}/sa/{service_account}"
+
     def node_probe(self, node: str) -> PodSpec:
         """The probe in a node's own network."""
-        return PodSpec(
-            name=self.fleet.run.name("node", node),
-            namespace=self.fleet.own_namespace,
-            role=Role.NODE,
-            subject=node,
-            node=node,
-        )
+        return topology.node_probe(self.fleet.run, self.fleet.own_namespace, node)
 
     def is_http(self, key: str, port: Port) -> bool:
         """True if the workload's port speaks HTTP, as far as the intent and its Service tell."""
@@ -150,27 +170,39 @@ class MeshEngine:
         ports = self.intent.workloads[key].ports
         return swept_ports(fact, frozenset(p.number for p in ports if p.protocol == "TCP"))
 
-    def _calls(self, checks: Iterable[Check]) -> list[CallCheck]:
-        """The calls that are demanded, and those that show an application behind a port."""
-        calls: dict[str, CallCheck] = {}
+    def _calls(self, checks: Iterable[Check]) -> list[CallCheck | ImpostorCheck]:
+        """The calls that are demanded, and those that show an application behind a port, or that
+        the caller whom an impostor imitates is answered."""
+        calls: dict[str, CallCheck | ImpostorCheck] = {}
         for check in checks:
             if isinstance(check, CallCheck):
                 calls[check.id] = check
+            elif isinstance(check, ImpostorCheck):
+                allowed = CallCheck(flow=check.flow)
+                calls |= {check.id: check, allowed.id: allowed}
             elif isinstance(check, PortCheck) and check.control == PLAINTEXT:
                 for call in calls_to(self.intent, check.workload, check.port):
                     calls[call.id] = call
         return list(calls.values())
 
+    def _caller(self, call: CallCheck | ImpostorCheck) -> list[PodSpec]:
+        """The pod that makes a call, if there can be one."""
+        if isinstance(call, CallCheck):
+            return [self.meshed_twin(call.flow.source)]
+        impostor = self.impostor(call.flow.source)
+        return [impostor] if impostor is not None else []
+
     def _observe(self, checks: Iterable[Check]) -> Snapshot:
         checks = list(checks)
-        attacks = [check for check in checks if not isinstance(check, CallCheck)]
+        attacks = [check for check in checks if isinstance(check, (PortCheck, SweepCheck))]
         calls = self._calls(checks)
         keys = sorted({check.workload for check in attacks})
-        pods = {key: self._pods(key) for key in keys}
+        called = {call.flow.target for call in calls}
+        pods = {key: self._pods(key) for key in sorted({*keys, *called})}
         facts = {fact.uid: fact for key in keys for fact in self._facts(key)}
         targets = [t for check in attacks for t in self._targets(check, pods[check.workload])]
         specs = {t.vantage.name: t.vantage for t in targets}
-        specs |= {s.name: s for s in (self.meshed_twin(c.flow.source) for c in calls)}
+        specs |= {spec.name: spec for call in calls for spec in self._caller(call)}
         members = self.fleet.members(specs.values())
         roots = self._roots(c.workload for c in attacks if isinstance(c, PortCheck))
         usable = [t for t in targets if members[t.vantage.name].usable]
@@ -270,7 +302,8 @@ class MeshEngine:
             roots[namespace] = data.get("root-cert.pem", "")
         return roots
 
-    def _call_probes(self, calls: Iterable[CallCheck]) -> Iterator[Probe]:
+    def _call_probes(self, calls: Iterable[CallCheck | ImpostorCheck]) -> Iterator[Probe]:
+        told: set[str] = set()
         for check in calls:
             service = self.live[check.flow.target].service
             number = service.ports.get(check.flow.port.number) if service else None
@@ -285,5 +318,9 @@ class MeshEngine:
                 "send": self.payload(check.flow.target, check.flow.port),
                 "until": "" if http else "\n",
             }
-            source = self.meshed_twin(check.flow.source).name
-            yield Probe(name=("call", check.id), pod=source, request=request)
+            for caller in self._caller(check):
+                yield Probe(name=("call", check.id), pod=caller.name, request=request)
+                if caller.name not in told:
+                    told.add(caller.name)
+                    name = ("identities", caller.name)
+                    yield Probe(name=name, pod=caller.name, request=IDENTITIES)

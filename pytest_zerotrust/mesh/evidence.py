@@ -20,7 +20,8 @@ def port_evidence(snapshot: Snapshot, target: Target, port: Port) -> list[PortEv
     fact = snapshot.facts.get(target.pod.uid)
 
     def reports(kind: str) -> tuple[Mapping[str, Any], ...]:
-        return snapshot.reports.get((kind, target.vantage.name, target.pod.ip, port), ())
+        found = snapshot.reports.get((kind, target.vantage.name, target.pod.ip, port), ())
+        return found if kind.startswith("plain") else _patient(found)
 
     def report(kind: str, number: int) -> Mapping[str, Any]:
         found = reports(kind)
@@ -54,6 +55,15 @@ def port_evidence(snapshot: Snapshot, target: Target, port: Port) -> list[PortEv
             )
         )
     return evidence
+
+
+def _patient(reports: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
+    """Silence after a handshake counts as consent only if every round ends in it: a busy server
+    may be late with its refusal once."""
+    silent = [r.get("stage") == "exchange" and r.get("end") == "silent" for r in reports]
+    if all(silent):
+        return reports
+    return tuple(_NOTHING if s else r for s, r in zip(silent, reports, strict=True))
 
 
 def in_words(evidence: PortEvidence) -> str:

@@ -39,6 +39,7 @@ def judge_port(engine: MeshEngine, snapshot: Snapshot, check: PortCheck) -> Resu
     by_pod: list[tuple[str, Conclusion]] = []
     observed: list[str] = []
     modes: dict[str, str] = {}
+    identities: set[str] = set()
     for pod in pods:
         concluded = []
         for target in snapshot.of(check, pod):
@@ -46,6 +47,7 @@ def judge_port(engine: MeshEngine, snapshot: Snapshot, check: PortCheck) -> Resu
             concluded.append(conclusion)
             observed += dict.fromkeys(f"{_way(target)}: {in_words(e)}" for e in evidence)
             modes |= {_way(target): classify(e).value for e in evidence[-1:]}
+            identities |= {name for e in evidence for name in (*e.spiffe, *e.spiffe_istio)}
         fact = snapshot.facts.get(pod.uid)
         foreign = fact is not None and fact.other_mesh
         best = not_supported(fact) if fact is not None and foreign else _best_vantage(concluded)
@@ -71,7 +73,7 @@ def judge_port(engine: MeshEngine, snapshot: Snapshot, check: PortCheck) -> Resu
         objects=tuple(f"Pod {p.namespace}/{p.name}" for p in pods),
         remedy=CONTROLS[check.control].remedy if conclusion.verdict is Verdict.VIOLATED else "",
         reproduce=_by_hand(snapshot, check),
-        evidence={"pod": pod_name, "modes": modes},
+        evidence={"pod": pod_name, "modes": modes, "identities": sorted(identities)},
     )
 
 
@@ -154,10 +156,8 @@ def _attack(
 
 def _judge_of(engine: MeshEngine, snapshot: Snapshot, target: Target, control: str) -> Judge:
     mesh = engine.intent.mesh
-    domain = mesh.trust_domain if mesh is not None else ""
     longest = datetime.timedelta(hours=mesh.certificate_hours if mesh is not None else 0)
-    pod = target.pod
-    expected = f"spiffe://{domain}/ns/{pod.namespace}/sa/{pod.service_account}"
+    expected = engine.identity(target.pod.namespace, target.pod.service_account)
     judges: dict[str, Judge] = {
         PLAINTEXT: judge_plaintext,
         IDENTITY: lambda evidence: judge_identity(evidence, expected),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from pytest_zerotrust.core.controls import CONTROLS
-from pytest_zerotrust.core.mesh import Alive, Call, read_call
+from pytest_zerotrust.core.mesh import Alive, Call, read_call, read_identities
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.mesh.checks import CallCheck, PortCheck, calls_to
 from pytest_zerotrust.mesh.engine import ROUNDS, MeshEngine, Snapshot
@@ -64,7 +64,9 @@ def judge_call(
         )
     http = engine.is_http(flow.target, flow.port)
     calls = [read_call(report, http=http) for report in reports]
-    controls: tuple[str, ...] = ()
+    told = snapshot.reports.get(("identities", twin.name), ())
+    named = ", ".join(read_identities(told[-1])) if told else ""
+    controls: tuple[str, ...] = (f"caller: its proxy calls as {named or 'nobody known'}",)
     # The first call may meet a proxy that has just got its configuration; later ones must agree.
     last, looked = calls[-1]
     reason = ""
@@ -72,8 +74,12 @@ def judge_call(
         verdict, what = Verdict.HOLDS, "works, as allowed"
     elif last in (Call.DENIED, Call.NOT_DELIVERED, Call.CUT):
         control = network()
-        controls = (f"network: {control.headline}",)
-        if control.verdict is Verdict.HOLDS:
+        controls = (*controls, f"network: {control.headline}")
+        changed = snapshot.changed.get(flow.target, "")
+        if changed:
+            # What went away or is not ready could not be reached, whoever asked.
+            verdict, reason, what = Verdict.INCONCLUSIVE, "pods-changed", f"{last.value}; {changed}"
+        elif control.verdict is Verdict.HOLDS:
             verdict, what = Verdict.VIOLATED, f"REFUSED ({last.value}), expected to be ALLOWED"
         else:
             verdict, reason = Verdict.INCONCLUSIVE, "masked"

@@ -54,6 +54,17 @@ def port_probes(
         yield f"forged {name}", {**tls, "certificate": pem}
 
 
+IDENTITIES: Mapping[str, Any] = {
+    "kind": "tcp",
+    "ip": "127.0.0.1",
+    "port": 15000,
+    "timeout": CALL_TIMEOUT,
+    "send": "GET /certs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    "read": 65536,
+}
+"""Asks the proxy of the asking pod itself for its certificates (Envoy's admin interface)."""
+
+
 def swept_ports(pod: PodMesh, declared: frozenset[int]) -> list[int]:
     """The ports of a pod that are asked beside the declared ones."""
     named = pod.ports | excluded_ports(pod)

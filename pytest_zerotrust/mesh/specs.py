@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,15 @@ _PROBERS = "ISTIO_KUBE_APP_PROBERS"
 _PROBES = ("readinessProbe", "livenessProbe", "startupProbe")
 _POWERS = ("ALL", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE")
 """Capabilities by which a container can change the redirection, or leave for another network."""
+
+_FLAGS = {
+    "-d": "excludeInboundPorts",
+    "-b": "includeInboundPorts",
+    "-o": "excludeOutboundPorts",
+    "-x": "excludeOutboundIPRanges",
+    "-i": "includeOutboundIPRanges",
+    "-c": "excludeInterfaces",
+}
 
 Object = Mapping[str, Any]
 
@@ -36,9 +46,9 @@ def mesh_of(api: Api, workload: Workload, intent: Intent) -> list[PodMesh]:
 def read_pod(item: Object) -> PodMesh:
     """What one pod says."""
     meta, spec = item["metadata"], item["spec"]
-    annotations = dict(meta.get("annotations", {}))
     labels = meta.get("labels", {})
     containers = [*spec.get("initContainers", ()), *spec["containers"]]
+    annotations = {**_redirection(containers), **meta.get("annotations", {})}
     own = [c for c in containers if c["name"] not in MESH_CONTAINERS]
     proxy = next((c for c in containers if c["name"] == PROXY), None)
     pod_security = spec.get("securityContext") or {}
@@ -58,6 +68,18 @@ def read_pod(item: Object) -> PodMesh:
         probed=frozenset(port for port, kind in _probed(proxy, own) if kind == "readyz"),
         other_mesh=_other_mesh(labels, annotations, containers),
     )
+
+
+def _redirection(containers: Sequence[Object]) -> dict[str, str]:
+    """What istio-init is told, which may come from the mesh's settings and not from the pod, under
+    the names of the annotations for the same. (pilot-agent istio-iptables --help)"""
+    words = next((c.get("args", ()) for c in containers if c["name"] == "istio-init"), ())
+    told = dict(itertools.pairwise(words))
+    return {
+        f"traffic.sidecar.istio.io/{name}": str(told[flag])
+        for flag, name in _FLAGS.items()
+        if flag in told
+    }
 
 
 def _is_ready(item: Object, name: str) -> bool:

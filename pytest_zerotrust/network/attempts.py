@@ -16,12 +16,14 @@ from pytest_zerotrust.network.checks import FlowCheck, SidePortsCheck, Via
 
 @dataclass(slots=True, kw_only=True)
 class AttemptList:
-    """The attempts of a batch by name, and whether each should come to be open."""
+    """The attempts of a batch by name, and whether each should come to be open. ``nodes`` are the
+    addresses of the nodes that are asked, by their names."""
 
     fleet: Fleet
     members: Mapping[str, Member]
     twins: Mapping[str, PodSpec]
     services: Mapping[str, tuple[str, str]]
+    nodes: Mapping[str, str] = field(default_factory=dict)
     attempts: dict[Name, Attempt] = field(default_factory=dict)
     expected: dict[Name, bool] = field(default_factory=dict)
 

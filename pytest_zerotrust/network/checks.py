@@ -112,15 +112,10 @@ class EgressCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePortCheck:
-    """All denied flows to one workload, by the node ports and external addresses of Services.
-
-    ``flows`` are those that nothing allows; ``allowed`` are the pairs (source, target) with a
-    flow that something allows, or of one workload with itself.
-    """
+    """All denied flows to one workload, by node ports. ``flows`` are those that nothing allows."""
 
     workload: str
     flows: tuple[Flow, ...]
-    allowed: frozenset[tuple[str, str]]
 
     control = "ZT-NET-012"
 
@@ -222,16 +217,12 @@ def newborn_checks(intent: Intent) -> Iterator[NewbornCheck]:
 
 def node_port_checks(intent: Intent) -> Iterator[NodePortCheck]:
     """One check for each workload that some other one must not reach."""
-    allowed = {(flow.source, flow.target) for flow in intent.flows}
-    allowed |= {(key, key) for key in intent.workloads}
     flows: dict[str, list[Flow]] = {}
     for flow in intent.denied_flows():
         flows.setdefault(flow.target, []).append(flow)
     for workload in intent.workloads:
         if workload in flows:
-            yield NodePortCheck(
-                workload=workload, flows=tuple(flows[workload]), allowed=frozenset(allowed)
-            )
+            yield NodePortCheck(workload=workload, flows=tuple(flows[workload]))
 
 
 def _is_tcp(flow: Flow) -> bool:

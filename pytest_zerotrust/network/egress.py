@@ -51,13 +51,12 @@ def node_addresses(members: Mapping[str, Member]) -> dict[str, str]:
 
 def add_egress(asked: AttemptList, checks: Iterable[EgressCheck]) -> None:
     """Ask every destination of these checks, from the twin and from the reference beside it."""
-    nodes = node_addresses(asked.members)
     for check in checks:
         twin = asked.twins[check.workload]
         if not usable_ip(asked.members, twin):
             continue
         reference = reference_of(asked, twin)
-        for address in addresses(check.outside, nodes):
+        for address in addresses(check.outside, asked.nodes):
             name = flow_name(check, address)
             asked.attempts[name] = _attempt(check.outside, address, twin)
             asked.expected[name] = check.expected is Expected.ALLOWED
@@ -108,7 +107,7 @@ def facts_of(snapshot: Snapshot, check: EgressCheck, twin: PodSpec) -> tuple[Add
     """What the batch saw of each address of a check's destination."""
     found = []
     node = snapshot.node(twin.name)
-    for address in addresses(check.outside, node_addresses(snapshot.members)):
+    for address in addresses(check.outside, snapshot.nodes):
         found.append(
             AddressFacts(
                 address=f"{address}:{check.outside.port}",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
@@ -13,12 +14,14 @@ from pytest_zerotrust.core.intent import Workload
 from pytest_zerotrust.errors import ZeroTrustError
 from pytest_zerotrust.fleet import topology
 from pytest_zerotrust.fleet.fleet import Fleet, Member
-from pytest_zerotrust.fleet.plan import PodSpec
-from pytest_zerotrust.network import newborn
+from pytest_zerotrust.fleet.plan import PodSpec, Role
+from pytest_zerotrust.fleet.state import PodState
+from pytest_zerotrust.network import baseline, newborn
 from pytest_zerotrust.network.attempts import AttemptList
 from pytest_zerotrust.network.batch import Round, run_rounds
 from pytest_zerotrust.network.beyond import Beyond, Servers, UnreadServers
 from pytest_zerotrust.network.checks import (
+    CanaryCheck,
     Check,
     DnsCheck,
     EgressCheck,
@@ -34,6 +37,7 @@ from pytest_zerotrust.network.enforcement import seal_and_measure
 from pytest_zerotrust.network.nodeports import ReadDoors, add_ways_around, no_doors
 from pytest_zerotrust.network.settle import observe_until_settled
 from pytest_zerotrust.network.snapshot import Snapshot, make_index
+from pytest_zerotrust.network.surroundings import Surroundings, look_around
 
 
 @dataclass(slots=True)
@@ -46,6 +50,9 @@ class NetworkEngine:
     read_policies: ReadPolicies = nothing_read
     servers: Servers = field(default_factory=UnreadServers)
     read_doors: ReadDoors = no_doors
+    host_network: bool = False
+    baseline_namespaces: Sequence[str] = ()
+    read_nodes: Callable[[], Mapping[str, str]] = dict
     _snapshot: Snapshot | None = None
     _failed: dict[str, ZeroTrustError] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -55,7 +62,15 @@ class NetworkEngine:
     ) -> NetworkEngine:
         """An engine for other workloads, with the same probe pods and a batch of its own."""
         return NetworkEngine(
-            self.fleet, workloads, live, self.read_policies, self.servers, self.read_doors
+            self.fleet,
+            workloads,
+            live,
+            self.read_policies,
+            self.servers,
+            self.read_doors,
+            self.host_network,
+            self.baseline_namespaces,
+            self.read_nodes,
         )
 
     def snapshot(self, check: Check, demanded: Iterable[Check]) -> Snapshot:
@@ -78,7 +93,22 @@ class NetworkEngine:
         twins = self._twins(checks).values()
         nodes = {node for live in self.live.values() for node in live.nodes}
         run, own = self.fleet.run, self.fleet.own_namespace
-        return [*twins, *topology.canaries(run, own, nodes)] if twins else []
+        probes = [topology.node_probe(run, own, node) for node in sorted(nodes)]
+        return (
+            [*twins, *topology.canaries(run, own, nodes), *(probes if self.host_network else ())]
+            if twins
+            else []
+        )
+
+    def plan_of_newborns(self, checks: Iterable[Check]) -> list[PodSpec]:
+        """The pods that are made only when the others run; what these try is not known before."""
+        return [
+            topology.newborn(
+                self.fleet.run, self.workloads[check.workload], self.live[check.workload], ()
+            )
+            for check in checks
+            if isinstance(check, NewbornCheck)
+        ]
 
     def _twins(self, checks: Iterable[Check]) -> dict[str, PodSpec]:
         checks = list(checks)
@@ -102,18 +132,27 @@ class NetworkEngine:
         nodes |= {node for key in twins for node in self.live[key].nodes}
         own = self.fleet.own_namespace
         members |= self.fleet.members(topology.canaries(self.fleet.run, own, nodes))
+        if any(map(baseline.is_baseline, checks)):
+            baseline.declare(self.fleet, self.baseline_namespaces)
         newborns = self._newborns(checks, twins, members)
         self.fleet.begin(born.spec for born in newborns.values())
         enforcement = seal_and_measure(self.fleet, members, sorted(nodes))
+        sealed = time.monotonic()
         services = self._services(checks, twins, members)
-        asked = AttemptList(fleet=self.fleet, members=members, twins=twins, services=services)
+        asked = AttemptList(
+            fleet=self.fleet,
+            members=members,
+            twins=twins,
+            services=services,
+            nodes=self._node_addresses(checks, members),
+        )
         asked.add_flows(c for c in checks if isinstance(c, FlowCheck))
         asked.add_side_ports(c for c in checks if isinstance(c, SidePortsCheck))
         add_egress(asked, (c for c in checks if isinstance(c, EgressCheck)))
         around = add_ways_around(
             asked,
             [check for check in checks if isinstance(check, NodePortCheck)],
-            [(workload, self.live[key]) for key, workload in self.workloads.items()],
+            self.live,
             self.read_doors,
         )
         asked.add_listeners()
@@ -133,12 +172,25 @@ class NetworkEngine:
         after = [self.read_policies(area) for area in areas]
         declared = Declared(before[0], after[0])
         births = self._births(newborns, members)
+        now, unseen = self._look_again(members)
+        surroundings = Surroundings()
+        if any(isinstance(check, CanaryCheck) for check in checks):
+            surroundings = look_around(
+                self.fleet,
+                members,
+                twins.values(),
+                sorted(nodes),
+                now=now,
+                sealed_for=time.monotonic() - sealed,
+                host_network=self._host_network(sorted(nodes)),
+            )
         return Snapshot(
             members=members,
             twins=twins,
-            lost=self._lost(members),
+            lost=_lost(members, now, unseen),
             rounds=rounds,
             attempts=asked.attempts,
+            nodes=asked.nodes,
             services=services,
             covered=frozenset(check.id for check in checks),
             index=make_index(rounds, asked.attempts, members),
@@ -150,9 +202,10 @@ class NetworkEngine:
                 declared=declared,
                 declared_dns=declared.joined(before[-1], after[-1]),
                 servers=self.servers,
-                nodes=node_addresses(members),
+                nodes=asked.nodes,
             ),
             around=around,
+            surroundings=surroundings,
         )
 
     def _still_sealed(self) -> bool:
@@ -218,25 +271,59 @@ class NetworkEngine:
                     asked.add_barrier(nodes, spec, ip)
                 return
 
-    def _lost(self, members: Mapping[str, Member]) -> dict[str, str]:
-        """Pods that are no longer what they were when the batch began, and what became of them."""
-        usable = {n: m for n, m in members.items() if m.usable and m.state is not None}
+    def _node_addresses(
+        self, checks: Iterable[Check], members: Mapping[str, Member]
+    ) -> dict[str, str]:
+        """The nodes whose addresses are asked: those that can be listed, and those of our pods."""
+        wanted = any(isinstance(check, (EgressCheck, NodePortCheck)) for check in checks)
+        return {**(self.read_nodes() if wanted else {}), **node_addresses(members)}
+
+    def _host_network(self, nodes: Iterable[str]) -> dict[str, Member] | None:
+        """The probe pods in the network of their nodes, by node; None if they are not allowed."""
+        if not self.host_network:
+            return None
+        run, own = self.fleet.run, self.fleet.own_namespace
+        specs = {node: topology.node_probe(run, own, node) for node in nodes}
+        members = self.fleet.members(specs.values())
+        return {node: members[spec.name] for node, spec in specs.items()}
+
+    def _look_again(self, members: Mapping[str, Member]) -> tuple[dict[str, PodState], str]:
+        """The present states of the usable pods, and why they could not be read, if so."""
+        usable = [n for n, m in members.items() if m.usable and m.state is not None]
         try:
-            now = self.fleet.look(usable)
+            return self.fleet.look(usable), ""
         except (ApiFailure, ApiUnreachable) as error:
-            return dict.fromkeys(usable, f"the probe pods could not be looked at again: {error}")
-        lost = {}
-        for name, member in usable.items():
-            before, after = member.state, now.get(name)
-            if after is None:
-                lost[name] = f"probe pod {member.spec.where} vanished during the batch"
-            elif before is not None and (after.uid, after.ip) != (before.uid, before.ip):
-                lost[name] = f"probe pod {member.spec.where} was replaced during the batch"
-            elif not after.usable:
-                lost[name] = f"probe pod {member.spec.where}: {after.problem}"
-            elif before is not None and before.answers_kubelet and not after.answers_kubelet:
-                lost[name] = f"probe pod {member.spec.where} no longer answers the kubelet"
-        return lost
+            return {}, f"the probe pods could not be looked at again: {error}"
+
+
+def _lost(
+    members: Mapping[str, Member], now: Mapping[str, PodState], unseen: str
+) -> dict[str, str]:
+    """Pods that are no longer what they were when the batch began, and what became of them."""
+    usable = {n: m for n, m in members.items() if m.usable and m.state is not None}
+    if unseen:
+        return dict.fromkeys(usable, unseen)
+    lost = {}
+    for name, member in usable.items():
+        before, after = member.state, now.get(name)
+        if after is None:
+            lost[name] = f"probe pod {member.spec.where} vanished during the batch"
+        elif before is not None and (after.uid, after.ip) != (before.uid, before.ip):
+            lost[name] = f"probe pod {member.spec.where} was replaced during the batch"
+        elif not after.usable:
+            lost[name] = f"probe pod {member.spec.where}: {after.problem}"
+        elif _went_silent(member, after):
+            lost[name] = f"probe pod {member.spec.where} no longer answers the kubelet"
+    return lost
+
+
+def _went_silent(member: Member, after: PodState) -> bool:
+    """True if the kubelet no longer reaches a pod. Our own policy may have that effect on a sealed
+    canary: networks differ in whether a node passes."""
+    before = member.state
+    kept_from_all = member.spec.role is Role.SEALED
+    answered = before is not None and before.answers_kubelet
+    return answered and not after.answers_kubelet and not kept_from_all
 
 
 def _workloads_of(check: Check) -> set[str]:

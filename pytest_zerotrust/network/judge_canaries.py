@@ -49,7 +49,7 @@ def judge_canaries(
         verdict=verdict,
         reason=reason,
         headline=f"{control} enforcement of NetworkPolicy: {what}",
-        observed=(*found.observed, *enforcement.lines()),
+        observed=(*found.observed, *enforcement.lines(), *snapshot.surroundings.said),
         remedy=CONTROLS[control].remedy if verdict is Verdict.VIOLATED else "",
         evidence={
             "time_to_enforce_ms": {
@@ -58,6 +58,7 @@ def judge_canaries(
                 "pairs": len(enforcement.closed),
             },
             "open_connection": sorted(set(enforcement.kept.values())),
+            **snapshot.surroundings.data,
         },
     )
 

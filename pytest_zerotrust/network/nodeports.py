@@ -1,32 +1,24 @@
-"""Ways around: denied flows that are tried by a node's address and the port of a Service.
+"""Ways around: denied flows that are tried by the address of a node and the port of a Service.
 
-A node passes such a connection on under its own address, so policies at the target no longer see
-who calls. The server is the user's, so the references of ways out serve here as well.
+A node that passes such a connection on may do so under its own address, and then policies at the
+target no longer see who calls. Where a Service of the user's has a node port, one of ours with the
+same traffic policy stands before the twin, so that the answer proves itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pytest_zerotrust.cluster.discovery import LiveWorkload
 from pytest_zerotrust.cluster.nodeports import Door
-from pytest_zerotrust.core.egress import (
-    CONNECTED,
-    AddressFacts,
-    EgressFacts,
-    join,
-    judge_address,
-)
-from pytest_zerotrust.core.intent import Flow, Workload
-from pytest_zerotrust.core.observation import Seen
-from pytest_zerotrust.core.reachability import REFUSALS, Expected, combine
+from pytest_zerotrust.core.reachability import Expected, FlowFacts, Liveness, combine, judge_flow
 from pytest_zerotrust.core.verdict import Result, Verdict
-from pytest_zerotrust.fleet.plan import PodSpec
+from pytest_zerotrust.fleet import topology
+from pytest_zerotrust.fleet.plan import CANARY_PORT, PodSpec
 from pytest_zerotrust.network.attempts import AttemptList, usable_ip
 from pytest_zerotrust.network.batch import Attempt, Name
 from pytest_zerotrust.network.checks import NodePortCheck
-from pytest_zerotrust.network.egress import GREETING, node_addresses, reference_of
 from pytest_zerotrust.network.ways import Way, WaysAround
 
 if TYPE_CHECKING:
@@ -44,119 +36,129 @@ def no_doors(namespace: str) -> tuple[Door, ...]:
 def add_ways_around(
     asked: AttemptList,
     checks: Iterable[NodePortCheck],
-    lives: Iterable[tuple[Workload, LiveWorkload]],
+    live: Mapping[str, LiveWorkload],
     read_doors: ReadDoors,
 ) -> WaysAround:
-    """Ask every way around of these checks, from the twins and from the references beside them."""
+    """Ask every way around of these checks, and whether node ports work at all."""
     ways: dict[str, tuple[Way, ...]] = {}
     problems: dict[str, str] = {}
-    lives = list(lives)
-    nodes = tuple(sorted(set(node_addresses(asked.members).values())))
     for check in checks:
-        doors = read_doors(asked.twins[check.workload].namespace)
+        twin = asked.twins[check.workload]
+        doors = read_doors(twin.namespace)
         if isinstance(doors, str):
             problems[check.id] = f"the Services could not be read: {doors}"
             continue
-        found = list(_ways(check, doors, lives, nodes))
-        ways[check.id] = tuple(found)
+        labels = live[check.workload].labels.items()
+        leading = [door for door in doors if door.selector.items() <= labels]
+        if not leading or not usable_ip(asked.members, twin):
+            continue
+        found: list[Way] = []
+        for door in leading:
+            numbers, problem = asked.fleet.node_ports(twin, local=door.local)
+            if problem:
+                problems[check.id] = problem
+                break
+            found += _ways(asked, check, door, live[check.workload], numbers)
+        ways[check.id] = tuple(dict.fromkeys(found))
         for way in found:
             _ask(asked, check, way)
+    if any(ways.values()):
+        _add_barrier(asked)
     return WaysAround(ways=ways, problems=problems)
 
 
 def _ways(
+    asked: AttemptList,
     check: NodePortCheck,
-    doors: Iterable[Door],
-    lives: Iterable[tuple[Workload, LiveWorkload]],
-    nodes: Iterable[str],
+    door: Door,
+    live: LiveWorkload,
+    numbers: Mapping[tuple[int, str], int],
 ) -> Iterator[Way]:
-    for door in doors:
-        behind = {
-            workload.key: live
-            for workload, live in lives
-            if workload.namespace == door.namespace and door.selector.items() <= live.labels.items()
-        }
-        target = behind.get(check.workload)
-        if target is None:
-            continue
-        number = target.port_names.get(door.target) if isinstance(door.target, str) else door.target
-        for flow in check.flows:
-            if (flow.port.number, flow.port.protocol) != (number, door.protocol):
-                continue
-            # Behind one door there may be pods of others, whom the source may reach.
-            if not any((flow.source, key) in check.allowed for key in behind):
-                for ip in door.addresses or nodes:
-                    yield Way(flow, door, ip)
+    target = live.port_names.get(door.target) if isinstance(door.target, str) else door.target
+    state = asked.members[asked.twins[check.workload].name].state
+    # With externalTrafficPolicy Local the other nodes pass nothing on, whoever calls.
+    here = [state.node_ip] if state is not None and state.node_ip else []
+    for flow in check.flows:
+        number = numbers.get((flow.port.number, flow.port.protocol))
+        if number and (flow.port.number, flow.port.protocol) == (target, door.protocol):
+            for ip in here if door.local else sorted(set(asked.nodes.values())):
+                yield Way(flow, door.service, ip, number)
 
 
 def _ask(asked: AttemptList, check: NodePortCheck, way: Way) -> None:
-    twin = asked.twins[way.flow.source]
-    if not usable_ip(asked.members, twin):
+    source, target = asked.twins[way.flow.source], asked.twins[way.flow.target]
+    if usable_ip(asked.members, source):
+        asked.attempts[_name(check, way)] = Attempt(
+            pod=source.name,
+            ip=way.ip,
+            port=way.number,
+            protocol=way.flow.port.protocol,
+            key=asked.fleet.key_of(target),
+        )
+        asked.expected[_name(check, way)] = False
+
+
+def _add_barrier(asked: AttemptList) -> None:
+    """Ask an open canary by the address of every node, from every node.
+
+    The sealed canaries ask, which are closed for those who come to them only: no pod may be its
+    own way around.
+    """
+    fleet, nodes = asked.fleet, sorted(asked.nodes)
+    run, own = fleet.run, fleet.own_namespace
+    target = next(
+        (c for c in (topology.canary(run, own, n) for n in nodes) if usable_ip(asked.members, c)),
+        None,
+    )
+    if target is None:
         return
-    name = _name(check, way)
-    asked.attempts[name] = _attempt(way, twin)
-    asked.expected[name] = False
-    reference = reference_of(asked, twin)
-    state = asked.members[twin.name].state
-    if reference is not None and state is not None:
-        asked.attempts[_reference(way, state.node)] = _attempt(way, reference)
+    number = fleet.node_ports(target, local=False)[0].get(
+        (CANARY_PORT.number, CANARY_PORT.protocol)
+    )
+    for node in nodes:
+        caller = topology.sealed(run, own, node)
+        if not number or not usable_ip(asked.members, caller):
+            continue
+        for ip in sorted(set(asked.nodes.values())):
+            name = _barrier(node, ip)
+            asked.attempts[name] = Attempt(
+                pod=caller.name,
+                ip=ip,
+                port=number,
+                protocol=CANARY_PORT.protocol,
+                key=fleet.key_of(target),
+            )
+            asked.expected[name] = True
 
 
 def _name(check: NodePortCheck, way: Way) -> Name:
-    return ("flow", check.id, way.flow.source, str(way.flow.port), way.address)
+    where = f"{way.ip}:{way.number}"
+    return ("flow", check.id, way.flow.source, str(way.flow.port), where)
 
 
-def _reference(way: Way, node: str) -> Name:
-    return ("reference", "node-port", way.address, node)
-
-
-def _attempt(way: Way, source: PodSpec) -> Attempt:
-    default = GREETING if way.door.protocol == "TCP" else "\n"
-    return Attempt(
-        pod=source.name,
-        ip=way.ip,
-        port=way.door.number,
-        protocol=way.door.protocol,
-        key=None,
-        send=way.flow.port.send or default,
-    )
+def _barrier(node: str, ip: str) -> Name:
+    return ("door", node, ip)
 
 
 def judge_ways_around(judge: Judge, check: NodePortCheck) -> Result:
-    """The verdict on all denied flows to a workload by the doors that lead to it."""
+    """The verdict on all denied flows to a workload by the node ports that lead to it."""
     around = judge.snapshot.around
-    name = judge.name_of(check.workload)
-    head = f"{check.control} {name} by node ports"
+    head = f"{check.control} {judge.name_of(check.workload)} by node ports"
+    problem = judge.unusable(judge.snapshot.twins[check.workload])
+    if problem:
+        return _said(check, Verdict.INCONCLUSIVE, "probe-not-available", f"{head}: {problem}")
     problem = around.problems.get(check.id, "")
     if problem:
         return _said(check, Verdict.INCONCLUSIVE, "not-readable", f"{head} not tested: {problem}")
     ways = around.ways.get(check.id, ())
     if not ways:
-        what = "no Service with a node port or an external address leads a denied flow to it"
+        what = "no Service leads a denied flow to it by a node port"
         return _said(check, Verdict.NOT_APPLICABLE, "no-node-port", f"{head}: {what}")
-    flows: dict[Flow, list[Way]] = {}
-    for way in ways:
-        flows.setdefault(way.flow, []).append(way)
-    parts = [_flow(judge, check, flow, found) for flow, found in flows.items()]
-    shown = [part for part in parts if part.verdict is not Verdict.NOT_APPLICABLE]
-    if not shown:
-        return _nobody(check, parts)
-    services = ", ".join(sorted({way.door.service for way in ways}))
-    headline = f"{head} denied to all {len(shown)} who may not reach it (Service {services})"
-    return combine(check.control, check.subject, headline, shown)
-
-
-def _nobody(check: NodePortCheck, parts: list[Result]) -> Result:
-    """The result where nobody gets through any door."""
-    first = parts[0]
-    return Result(
-        control=check.control,
-        subject=check.subject,
-        verdict=Verdict.NOT_APPLICABLE,
-        reason=first.reason,
-        headline=first.headline,
-        observed=tuple(f"{p.subject}: {line}" for p in parts for line in p.observed),
-    )
+    parts = [_way(judge, check, way) for way in ways]
+    sources = {way.flow.source for way in ways}
+    services = ", ".join(sorted({way.service for way in ways}))
+    headline = f"{head} denied to all {len(sources)} who may not reach it (like {services})"
+    return combine(check.control, check.subject, headline, parts)
 
 
 def _said(check: NodePortCheck, verdict: Verdict, reason: str, headline: str) -> Result:
@@ -169,72 +171,31 @@ def _said(check: NodePortCheck, verdict: Verdict, reason: str, headline: str) ->
     )
 
 
-def _flow(judge: Judge, check: NodePortCheck, flow: Flow, ways: list[Way]) -> Result:
-    snapshot = judge.snapshot
-    source = snapshot.twins[flow.source]
-    subject = f"{flow.source}->{flow.target}:{flow.port}"
-    goal = f"{judge.name_of(flow.target)}:{flow.port} by {ways[0].door.service}"
-    problem = judge.unusable(source)
-    if problem:
-        headline = f"{check.control} {judge.name_of(flow.source)} -> {goal} not tested: {problem}"
-        return Result(
+def _way(judge: Judge, check: NodePortCheck, way: Way) -> Result:
+    snapshot, flow = judge.snapshot, way.flow
+    source, target = snapshot.twins[flow.source], snapshot.twins[flow.target]
+    return judge_flow(
+        FlowFacts(
             control=check.control,
-            subject=subject,
-            verdict=Verdict.INCONCLUSIVE,
-            reason="probe-not-available",
-            headline=headline,
+            subject=f"{flow.source}->{flow.target}:{flow.port} at {way.ip}",
+            source=judge.name_of(flow.source),
+            target=f"{judge.name_of(flow.target)}:{flow.port} by node port at {way.ip}",
+            expected=Expected.DENIED,
+            held=snapshot.observations(_name(check, way)),
+            rounds=len(snapshot.rounds),
+            source_lives=judge.source_lives(source),
+            target_lives=judge.target_lives(target, flow.port),
+            path_lives=judge.path_lives(source, target),
+            service_lives=_works(judge, source, way),
+            objects=(f"Pod {source.where}", f"Pod {target.where}", f"Service {way.service}"),
+            remedy=judge.remedy_of(check.control),
+            reproduce=judge.by_hand(source, way.ip, way.number),
         )
-    node = snapshot.node(source.name)
-    facts = EgressFacts(
-        control=check.control,
-        subject=subject,
-        source=judge.name_of(flow.source),
-        target=goal,
-        expected=Expected.DENIED,
-        addresses=tuple(
-            AddressFacts(
-                address=way.address,
-                held=snapshot.observations(_name(check, way)),
-                reference=snapshot.observations(_reference(way, node)),
-                ip=way.ip,
-            )
-            for way in ways
-        ),
-        source_lives=judge.source_lives(source),
-        objects=(f"Pod {source.where}", f"Service {ways[0].door.service}"),
-        remedy=judge.remedy_of(check.control),
-        reproduce=judge.by_hand(source, ways[0].ip, ways[0].door.number),
     )
-    alive = {
-        way.door
-        for way, address in zip(ways, facts.addresses, strict=True)
-        if address.reference and all(o.seen in _THROUGH for o in address.reference)
-    }
-    parts = [
-        _closed_to_all(judge_address(facts, address), address, way, lives=way.door in alive)
-        for way, address in zip(ways, facts.addresses, strict=True)
-    ]
-    return join(facts, parts)
 
 
-_THROUGH = (Seen.OPEN, *CONNECTED)
-
-
-def _closed_to_all(result: Result, address: AddressFacts, way: Way, *, lives: bool) -> Result:
-    """Where not even the reference gets through, the target's policies (which see a node) or a
-    Service that keeps the caller's address (externalTrafficPolicy Local) close this address to
-    all. That is no answer about the source, unless nothing shows that the Service works at all.
-    """
-    refused = {o.seen for o in (*address.held, *address.reference)} <= {*REFUSALS}
-    if not (refused and address.held and address.reference and (lives or way.door.local)):
-        return result
-    what = (
-        f"{way.door.service} lets nobody through at {way.address}, so the check by pod IP decides"
-    )
-    return Result(
-        control=result.control,
-        subject=result.subject,
-        verdict=Verdict.NOT_APPLICABLE,
-        reason="closed-to-all",
-        headline=f"{result.control} {what}",
-    )
+def _works(judge: Judge, source: PodSpec, way: Way) -> Liveness:
+    node = judge.snapshot.node(source.name)
+    if judge.snapshot.is_open(_barrier(node, way.ip)):
+        return Liveness(True, f"from {node} a canary is reached by a node port at {way.ip}")
+    return Liveness(False, f"from {node} not even a canary is reached by a node port at {way.ip}")

@@ -14,12 +14,14 @@ from pytest_zerotrust.network.declared import Declared
 from pytest_zerotrust.network.enforcement import Enforcement
 from pytest_zerotrust.network.newborn import Birth
 from pytest_zerotrust.network.settle import HOLD
+from pytest_zerotrust.network.surroundings import Surroundings
 from pytest_zerotrust.network.ways import WaysAround
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """What one batch saw: the pods before and after it, the rounds, and the addresses used.
+    ``nodes`` are the addresses of the nodes that were asked, by their names.
 
     ``sealed`` is False if the policy of the sealed canaries was not there any more afterwards.
     """
@@ -29,6 +31,7 @@ class Snapshot:
     lost: Mapping[str, str]
     rounds: tuple[Round, ...]
     attempts: Mapping[Name, Attempt]
+    nodes: Mapping[str, str]
     services: Mapping[str, tuple[str, str]]
     covered: frozenset[str]
     index: Index
@@ -38,6 +41,7 @@ class Snapshot:
     declared: Declared
     beyond: Beyond
     around: WaysAround
+    surroundings: Surroundings
 
     @property
     def held(self) -> tuple[Round, ...]:

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pytest_zerotrust.cluster.nodeports import Door
 from pytest_zerotrust.core.intent import Flow
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One flow by one door at one address."""
+    """One flow by a node's address. ``service`` (``namespace/name``) is the user's Service whose
+    like stands before the twin; ``number`` is the node port of that one."""
 
     flow: Flow
-    door: Door
+    service: str
     ip: str
-
-    @property
-    def address(self) -> str:
-        """Address and port, the way they are shown."""
-        return f"{self.ip}:{self.door.number}/{self.door.protocol.lower()}"
+    number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from pytest_zerotrust.checks import KINDS
 from pytest_zerotrust.core.intent import MeshIntent, Port, ProbeIntent
 from pytest_zerotrust.core.maturity import LevelStatus
 from pytest_zerotrust.ending import INCONCLUSIVE
-from pytest_zerotrust.facades import Admission, Mesh, Network, Sentence
+from pytest_zerotrust.facades import Admission, Mesh, MeshSentence, Network, Sentence
 from pytest_zerotrust.options import add_kubeconfig, add_options
 from tests.docs.pages import ROOT, code, snippets, table
 from tests.docs.shell import pytest_run, run
@@ -253,9 +253,13 @@ def test_fixtures(tmp_path: Path):
 def test_methods():
     documented = {code(row["method"]) for row in table(NAMES, "Method")}
     public = set()
-    for cls in (Network, Mesh, Admission, Sentence):
+    for cls in (Network, Mesh, Admission, Sentence, MeshSentence):
         for name, method in inspect.getmembers(cls, inspect.isfunction):
-            if not name.startswith("_") and name != "expect_flow":
+            if not name.startswith("_") and name not in (
+                "expect_flow",
+                "expect_port",
+                "expect_call",
+            ):
                 bare = inspect.signature(method)
                 parameters = [
                     parameter.replace(annotation=inspect.Parameter.empty)

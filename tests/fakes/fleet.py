@@ -36,6 +36,7 @@ class FakeFleet:
         self.sealed = True
         self.note = note_of((a, b) for a in nodes for b in nodes)
         self.execs: list[list[str]] = []
+        self.declared: list[Mapping[str, Any]] = []
         self.specs: dict[str, PodSpec] = {}
 
     def members(self, specs: Iterable[PodSpec]) -> dict[str, Member]:
@@ -52,14 +53,16 @@ class FakeFleet:
 
     def state(self, spec: PodSpec, **changes: Any) -> PodState:
         index = list(self.specs).index(spec.name)
+        node = spec.node or self.nodes[index % len(self.nodes)]
+        number = list(self.nodes).index(node) + 1 if node in self.nodes else 1
         values: dict[str, Any] = {
             "name": spec.name,
             "namespace": spec.namespace,
             "uid": f"uid-{index}",
             "ip": f"10.0.0.{index}",
-            "node": spec.node or self.nodes[index % len(self.nodes)],
+            "node": node,
             "running": True,
-            "node_ip": "172.16.0.1",
+            "node_ip": f"172.16.0.{number}",
             "answers_kubelet": spec.subject not in self.deaf,
             "sidecar": False,
             "sidecar_ready": True,
@@ -84,8 +87,17 @@ class FakeFleet:
             return "", self.service_problem
         return f"10.96.1.{list(self.specs).index(target.name)}", ""
 
+    def node_ports(self, target: PodSpec, *, local: bool) -> tuple[dict[tuple[int, str], int], str]:
+        if self.service_problem:
+            return {}, self.service_problem
+        base = 30000 + 10 * list(self.specs).index(target.name)
+        return {(p.number, p.protocol): base + i for i, p in enumerate(target.ports)}, ""
+
     def service_host(self, target: PodSpec) -> str:
         return f"{list(self.specs).index(target.name)}.svc"
+
+    def declare(self, policy: Mapping[str, Any]) -> None:
+        self.declared.append(policy)
 
     def seal_note(self) -> str | None:
         return self.note if self.sealed else None
@@ -116,6 +128,11 @@ class FakeFleet:
             if not self.world.resolves(source, "UDP"):
                 return {"stage": "resolve", "end": "unresolved"}
             ip = f"10.96.1.{probe['host'].partition('.')[0]}"
+        if ip.startswith("172.16.") and probe.get("port", 0) >= 30000:
+            index, port = divmod(probe["port"] - 30000, 10)
+            found = list(self.specs.values())[index]
+            probe = {**probe, "port": found.ports[port].number}
+            return self.world.attempt(source, self._place(found, f"node {ip}"), probe)
         return self.world.attempt(source, self._at(ip), probe)
 
     def _birth(self, spec: PodSpec, source: Place) -> Any:

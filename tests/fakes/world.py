@@ -50,6 +50,8 @@ class World:
                 return {"stage": "exchange", "end": "complete", "rcode": 0,
                         "addresses": [KUBERNETES]}  # fmt: skip
             return DROPPED
+        if probe["kind"] == "ipv6":
+            return {"stage": "ipv6", "end": "complete", "addresses": [], "route": "ENETUNREACH"}
         if not isinstance(probe["port"], int) or not 1 <= probe["port"] <= 65535:
             return {"stage": "none", "end": "failed", "errno": "OverflowError: no such port"}
         if target is None:
@@ -65,7 +67,7 @@ class World:
             return True
         if target.role in ("canary", "sealed"):
             open_ = target.role == "canary" or not self.sealed
-            return open_ and source.role in ("canary", "sealed")
+            return (open_ and source.role in ("canary", "sealed")) or source.role == "node"
         flow = (source.app, target.app, probe["port"])
         return flow in self.allowed and probe["kind"] == "tcp"
 

@@ -59,6 +59,14 @@ class Moment:
         self._due = after is None
         self.come = False
         self.error: BaseException | None = None
+        self._done = threading.Event()
+
+    def finish(self) -> None:
+        """Wait until what was to happen has happened, and raise what went wrong in it."""
+        assert self.come, "the moment for the fault never came"
+        assert self._done.wait(300)
+        if self.error is not None:
+            raise self.error
 
     def offer(self, method: str, path: str) -> None:
         if self._due and re.fullmatch(self._method, method) and re.search(self._path, path):
@@ -69,6 +77,7 @@ class Moment:
                         self._action()
                     except BaseException as error:
                         self.error = error
+                    self._done.set()
         if self._after is not None:
             self._due = self._due or (method == self._after[0] and self._after[1] in path)
 
@@ -131,9 +140,7 @@ class Proxy:
 
     def close(self) -> None:
         for moment in self._moments:
-            assert moment.come, "the moment for the fault never came"
-            if moment.error is not None:
-                raise moment.error
+            moment.finish()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,8 +12,8 @@ from tests.live.support import LAB, Cluster, zt_lab
 
 @pytest.fixture(scope="session")
 def lab() -> Cluster:
-    """The running lab (``ZT_LAB`` names another one)."""
-    zt_lab("up", "--name", LAB, timeout=3000)
+    """The running lab (``ZT_LAB`` names another one, ``ZT_LAB_FLAGS`` are its choices)."""
+    zt_lab("up", "--name", LAB, *os.environ.get("ZT_LAB_FLAGS", "").split(), timeout=3000)
     return Cluster()
 
 

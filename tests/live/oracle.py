@@ -315,6 +315,7 @@ class Controls:
     modes: Mapping[str, str] = field(default_factory=dict)
     port_modes: Mapping[str, str] = field(default_factory=dict)
     plain_to: frozenset[str] = frozenset()
+    authorization: tuple[Policy, ...] = ()
     admission: bool = True
 
     def mode(self, workload: str) -> str:
@@ -326,10 +327,50 @@ class Controls:
         return self.port_modes.get(workload, self.mode(workload))
 
 
-def _mesh_of(controls: Controls, name: str, port: int) -> dict[str, str]:
+def _answers(controls: Controls, world: World, account: str, target: str) -> bool:
+    """Whether a target answers a caller inside the mesh with this service account."""
+    pod = world.pods[target]
+    if not pod.meshed:
+        return True
+    mode = controls.port_mode(target)
+    plain = target in controls.plain_to or mode == "DISABLE"
+    if plain and mode == "STRICT":
+        return False
+    principal = "" if plain else f"cluster.local/ns/{pod.namespace}/sa/{account}"
+    return _authorized(controls.authorization, pod, principal, world.port(target))
+
+
+def _authorized(policies: Iterable[Policy], pod: Pod, principal: str, port: int) -> bool:
+    """What AuthorizationPolicies say, all of which allow; '' is a caller without identity."""
+    selecting = [
+        policy
+        for policy in policies
+        if policy["metadata"]["namespace"] == pod.namespace
+        and _matches(policy["spec"].get("selector"), pod.labels)
+    ]
+    for policy in selecting:
+        spec = policy["spec"]
+        assert set(spec) <= {"selector", "action", "rules"}, f"the oracle does not know {spec}"
+        assert spec.get("action", "ALLOW") == "ALLOW", f"the oracle does not know {spec}"
+        for rule in spec.get("rules", ()):
+            (source,), (operation,) = rule["from"], rule["to"]
+            names = source["source"]["principals"]
+            known = principal in names or ("*" in names and principal)
+            if known and str(port) in operation["operation"]["ports"]:
+                return True
+    return not selecting
+
+
+def _mesh_of(controls: Controls, world: World, name: str) -> dict[str, str]:
     """The verdicts on one meshed workload that is attacked from outside."""
-    mode = controls.port_mode(name)
+    mode, pod, port = controls.port_mode(name), world.pods[name], world.port(name)
     attacked = HOLDS if mode == "STRICT" else VIOLATED
+    speaks_http = port == 8080
+    if mode == "DISABLE" and not speaks_http:
+        # Its proxy cuts the attacker off for want of an identity, as for an application that is
+        # down; one that speaks HTTP says so in plaintext.
+        anonymous = _authorized(controls.authorization, pod, "", port)
+        attacked = VIOLATED if anonymous else INCONCLUSIVE
     verdicts = {
         f"{control}-{name}:{port}/tcp": attacked
         for control in ("ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004")
@@ -408,16 +449,19 @@ def predict(controls: Controls) -> dict[str, str]:
         verdicts[f"ZT-NET-005-pods-have-policies-{namespace}"] = cover
     for name, pod in world.pods.items():
         if pod.meshed:
-            verdicts |= _mesh_of(controls, name, world.port(name))
+            verdicts |= _mesh_of(controls, world, name)
     for source, target in world.flows:
         pod = world.pods[source]
         starts = resolves(pod) and rules.allows(pod, ISTIOD, 15012)
-        fine = starts and open_(source, target)
-        name = f"ZT-MSH-003-{source}->{target}:{world.port(target)}/tcp"
-        verdicts[name] = HOLDS if fine else INCONCLUSIVE
-        refused = target in controls.plain_to and controls.port_mode(target) == "STRICT"
-        if fine and refused and world.pods[target].meshed:
-            verdicts[name] = VIOLATED
+        there = starts and open_(source, target)
+        flow = f"{source}->{target}:{world.port(target)}/tcp"
+        fine = there and _answers(controls, world, source, target)
+        refused = VIOLATED if there else INCONCLUSIVE
+        verdicts[f"ZT-MSH-003-{flow}"] = HOLDS if fine else refused
+        if world.pods[target].meshed:
+            fooled = there and _answers(controls, world, "default", target)
+            shown = HOLDS if fine else INCONCLUSIVE
+            verdicts[f"ZT-MSH-008-{flow}"] = VIOLATED if fooled else shown
     for control, cases in ADMISSION.items():
         for case in cases:
             for namespace in ("production", "staging"):

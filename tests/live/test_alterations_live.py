@@ -27,6 +27,7 @@ KINDS = (
     "networkpolicies.networking.k8s.io",
     "ciliumnetworkpolicies.cilium.io",
     "peerauthentications.security.istio.io",
+    "authorizationpolicies.security.istio.io",
     "k8srestrictedcontainers.constraints.gatekeeper.sh",
 )
 OURS = "lab.zerotrust.dev/scenario=hardened"
@@ -82,6 +83,15 @@ def _other_alterations(items: list[dict[str, Any]], controls: Controls) -> Itera
                 altered["spec"]["mtls"]["mode"] = mode
                 weak = replace(controls, mesh=mode)
                 yield Alteration(f"{mode} in {name}", item, altered, weak)
+        elif item["kind"] == "AuthorizationPolicy":
+            name = f"{item['kind']} {item['metadata']['namespace']}/{item['metadata']['name']}"
+            rest = tuple(p for p in controls.authorization if p is not item)
+            yield Alteration(f"drop {name}", item, None, replace(controls, authorization=rest))
+            if item["spec"].get("rules"):
+                altered = copy.deepcopy(item)
+                altered["spec"]["rules"][0]["from"] = [{"source": {"principals": ["*"]}}]
+                weak = replace(controls, authorization=(*rest, altered))
+                yield Alteration(f"any identity in {name}", item, altered, weak)
         elif item["kind"] == "K8sRestrictedContainers":
             weak = replace(controls, admission=False)
             yield Alteration(f"drop {name}", item, None, weak)
@@ -101,7 +111,8 @@ def alterations(lab: Cluster) -> list[Alteration]:
         }
         item.pop("status", None)
     network = tuple(item for item in items if item["kind"].endswith("NetworkPolicy"))
-    controls = Controls(network=network)
+    authorization = tuple(item for item in items if item["kind"] == "AuthorizationPolicy")
+    controls = Controls(network=network, authorization=authorization)
     others = [item for item in items if item not in network]
     return [
         *_network_alterations(controls),
@@ -199,6 +210,8 @@ def test_exactly_the_checks_that_depend_on_an_altered_policy_change(
 
 def test_the_oracle_expects_hardened_to_hold(scenario, lab: Cluster):
     scenario("hardened")
-    items = [item for kind in KINDS[:2] for item in lab.items(kind, "-A", "-l", OURS)]
-    expected = predict(Controls(network=tuple(items)))
+    (choice, *_) = alterations(lab)
+    whole = replace(choice.controls, network=(*choice.controls.network, choice.before))
+    assert choice.after is None
+    expected = predict(whole)
     assert expected == holding(expected)

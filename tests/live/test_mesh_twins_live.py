@@ -37,7 +37,7 @@ def expect_only(changed: dict[str, str], folder: Path) -> str:
     run = run_suite(folder, *MESH)
     expected = holding(run.verdicts) | changed
     assert differences(expected, run.verdicts) == [], run.output
-    assert len(run.verdicts) == 16
+    assert len(run.verdicts) == 43
     return run.output
 
 
@@ -60,10 +60,11 @@ def test_one_port_left_permissive_is_the_one_that_is_violated(
             {
                 "ZT-MSH-001-database:5432/tcp": VIOLATED,
                 "ZT-MSH-002-database:5432/tcp": VIOLATED,
+                "ZT-MSH-004-database:5432/tcp": VIOLATED,
             },
             tmp_path,
         )
-    assert "production/database:5432/tcp: plaintext was ANSWERED, expected REFUSED" in output
+    assert "production/database:5432/tcp: plaintext was TAKEN by its proxy" in output
 
 
 def test_a_caller_that_speaks_plaintext_is_refused_inside_the_mesh(
@@ -81,7 +82,11 @@ def test_a_caller_that_speaks_plaintext_is_refused_inside_the_mesh(
     )
     with added(lab, rule):
         output = expect_only(
-            {"ZT-MSH-003-api-gateway->payment-service:8080/tcp": VIOLATED}, tmp_path
+            {
+                "ZT-MSH-003-api-gateway->payment-service:8080/tcp": VIOLATED,
+                "ZT-MSH-008-api-gateway->payment-service:8080/tcp": INCONCLUSIVE,
+            },
+            tmp_path,
         )
     assert "expected to be ALLOWED" in output
 
@@ -94,11 +99,21 @@ def test_an_authorization_policy_that_denies_an_allowed_caller_is_named(
         "security.istio.io/v1",
         "AuthorizationPolicy",
         "nobody",
-        {"selector": {"matchLabels": {"app": "payment-service"}}, "action": "ALLOW"},
+        # Denials come before whatever other policies allow.
+        {
+            "selector": {"matchLabels": {"app": "payment-service"}},
+            "action": "DENY",
+            "rules": [{}],
+        },
     )
     with added(lab, policy):
         output = expect_only(
-            {"ZT-MSH-003-api-gateway->payment-service:8080/tcp": VIOLATED}, tmp_path
+            {
+                "ZT-MSH-003-api-gateway->payment-service:8080/tcp": VIOLATED,
+                # A refusal of the wrong one shows nothing where the right one is refused as well.
+                "ZT-MSH-008-api-gateway->payment-service:8080/tcp": INCONCLUSIVE,
+            },
+            tmp_path,
         )
     assert "denied by the mesh's authorization" in output
 

@@ -23,7 +23,7 @@ from tests.live.support import (
 pytestmark = pytest.mark.live
 
 ALL = tuple(predict(Controls(network=())))
-DENY = (*DENY_NETWORK, "ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004", "ZT-MSH-005")
+DENY = (*DENY_NETWORK, "ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004", "ZT-MSH-005", "ZT-MSH-008")
 ADMISSION = ("ZT-ADM-001", "ZT-ADM-002", "ZT-ADM-003", "ZT-ADM-004")
 
 
@@ -81,6 +81,7 @@ def test_reference_cuts_what_must_work_and_lets_init_containers_pass(scenario, t
             # Without DNS nothing can be said about the way by name.
             expected[f"ZT-NET-003-{flow}-dns-name"] = INCONCLUSIVE
             expected[f"ZT-MSH-003-{flow}"] = INCONCLUSIVE
+            expected[f"ZT-MSH-008-{flow}"] = INCONCLUSIVE
     expected |= {f"ZT-NET-006-{name}->website-by-name:80/tcp": INCONCLUSIVE for name in production}
     # Nothing isolates staging and legacy.
     for source in world.pods:

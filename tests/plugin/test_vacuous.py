@@ -25,6 +25,9 @@ NOTHING_SHOWN = {
     "dangling": (
         "def test_it(zt_network): zt_network.expect(zt_network.workload('web', app='gateway'))"
     ),
+    "dangling_mesh": (
+        "def test_it(zt_mesh): zt_mesh.expect(zt_mesh.workload('web', app='gateway'), 8080)"
+    ),
     "dangling_beside_a_verdict": (
         "def test_it(zt_network, zt_admission):\n"
         "    zt_admission.verify(PRIVILEGED)\n"

@@ -76,7 +76,7 @@ def test_waived_checks_are_counted_and_written(holed: Project, words):
     )  # fmt: skip
     text = text_of(result)
     assert re.search(r"^level .*not applicable +waived +status$", text, re.M)
-    assert re.search(r"^3  .* 5 +0 +0 +0 +1 +holds$", text, re.M)
+    assert re.search(r"^3  .* 5 +0 +0 +0 +1 +not judged$", text, re.M)
     data = json.loads((holed.path / "out" / "zerotrust.json").read_text())
     (waived,) = [r for r in data["results"] if r["verdict"] == "waived"]
     assert waived["reason"] == "waived"
@@ -101,9 +101,10 @@ def test_waived_checks_are_counted_and_written(holed: Project, words):
 def test_a_control_that_is_waived_throughout_was_never_shown_to_hold(holed: Project):
     holed.api.cluster.admission = lets_in_privileged
     holed.intent(ADMISSION + waivers("ZT-ADM-001*"))
-    text = text_of(holed.verify("--zt-conformance", "-k", SIX))
-    assert re.search(r"^3  .* 4 +0 +0 +0 +2 +incomplete$", text, re.M)
-    assert re.search(r"not shown to hold: .*ZT-ADM-001", text)
+    text = text_of(holed.verify("--zt-conformance", "-k", "ZT-ADM"))
+    # Nothing rejects a privileged pod, so nothing can be asked whether it fails closed.
+    assert re.search(r"^3  .* \d+ +0 +1 +1 +18 +inconclusive$", text, re.M)
+    assert "no level holds" in text
 
 
 def test_a_run_in_which_everything_is_waived_is_not_green(holed: Project):

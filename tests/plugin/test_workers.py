@@ -36,19 +36,20 @@ def cases(file: Path) -> dict[str, tuple[str, tuple[tuple[str, str], ...]]]:
 
 def test_two_workers_run_the_same_tests_with_the_same_verdicts(suite: Project):
     runs = {}
-    for words in (("-n", "0"), ("-n", "2")):
-        file = suite.path / f"junit{words[1]}.xml"
+    for words in (("-n", "0"), ("-n", "2"), ("-n", "2", "--dist", "worksteal")):
+        file = suite.path / f"junit{len(runs)}.xml"
         result = suite.verify("--zt-conformance", f"--junitxml={file}", *words)
         assert result.ret == 1
         assert suite.api.cluster.made_by_runs() == []
-        runs[words[1]] = cases(file)
-    assert runs["0"] == runs["2"]
-    outcomes = [outcome for outcome, _ in runs["0"].values()]
+        runs[words] = cases(file)
+    alone, *others = runs.values()
+    assert all(found == alone for found in others)
+    outcomes = [outcome for outcome, _ in alone.values()]
     # By pod IP, by Service IP, and from the first moment of a new pod.
     assert outcomes.count("failure") == 3
     skipped = outcomes.count("skipped")
     assert outcomes.count("passed") == len(outcomes) - 3 - skipped
-    assert skipped == 6
+    assert skipped == 14
 
 
 def test_only_one_process_deletes_and_only_after_the_last_test(suite: Project):

@@ -340,3 +340,16 @@ def test_two_agents_of_one_machine_do_not_answer_for_each_other(agent):
     with running(key="another") as other, pytest.raises(ExecFailed, match="does not prove"):
         other.reply([])
     assert agent.reply([])["pod"] == agent.pod
+
+
+def test_it_says_what_this_machine_has_of_ipv6(agent):
+    (report,) = agent.ask({"kind": "ipv6"})
+    assert (report["stage"], report["end"]) == ("ipv6", "complete")
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sends = sock.connect_ex(("2001:db8::1", 53)) == 0
+    except OSError:
+        sends = False
+    assert (report["route"] == "yes") is sends
+    # Loopback and link-local addresses lead nowhere.
+    assert not [a for a in report["addresses"] if a == "::1" or a.startswith("fe80")]

@@ -178,6 +178,13 @@ def test_the_time_for_a_reply_grows_with_the_longest_probe_and_the_number_of_pro
     assert times[1] > 5
 
 
+def test_a_reply_is_given_the_time_that_its_probes_may_wait_for_an_answer(execs):
+    for probe in ({"timeout": 1.5}, {"timeout": 1.5, "read_timeout": 30}):
+        ask([probe])
+    short, long = (e["timeout"] for e in execs)
+    assert long - short > 20
+
+
 def test_many_handshakes_are_given_the_time_that_they_take_in_turns(execs):
     for count in (1, 1000):
         ask([{"kind": "tls", "timeout": 5}] * count)

@@ -191,9 +191,10 @@ def test_a_test_that_broke_off_breaks_the_level_of_its_control():
     assert collector.level_reached == 0
 
 
-def artifacts(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+def artifacts(folder: Path, capsys: pytest.CaptureFixture[str], tests: int = 1) -> str:
     collector = Collector(dict)
-    collector.pytest_runtest_logreport(GREEN)
+    for _ in range(tests):
+        collector.pytest_runtest_logreport(GREEN)
     session: Any = SimpleNamespace(collector=collector, run=SimpleNamespace(id="abc"), waived={})
     write_artifacts(folder, session)
     return capsys.readouterr().err
@@ -206,6 +207,14 @@ def test_the_evidence_is_written_as_json_with_every_result_and_its_test(tmp_path
     assert data["run"] == "abc"
     assert data["schema"] == "zerotrust.report/v1"
     assert [(r["test"], r["verdict"]) for r in data["results"]] == [("t.py::t", "holds")]
+
+
+@pytest.mark.parametrize("tests", [0, 1, 3])
+def test_the_evidence_is_json_whatever_the_number_of_results(tests, tmp_path, capsys):
+    artifacts(tmp_path, capsys, tests)
+    data = json.loads((tmp_path / "zerotrust.json").read_text())
+    assert len(data["results"]) == tests
+    assert {"schema", "run", "level_reached", "waivers"} <= set(data)
 
 
 def test_evidence_that_cannot_be_written_is_told_and_raises_nothing(tmp_path, capsys):

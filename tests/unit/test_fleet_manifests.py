@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_zerotrust.core.intent import MeshIntent, Port
+from pytest_zerotrust.core.intent import Intent, MeshIntent, Port, ProbeIntent
 from pytest_zerotrust.fleet import manifests
 from pytest_zerotrust.fleet.plan import PodSpec, Role
 from pytest_zerotrust.fleet.run import LIFETIME, Run
@@ -33,7 +33,7 @@ def spec(role: Role = Role.TWIN, **changes: Any) -> PodSpec:
 
 
 def pod(role: Role = Role.TWIN, **changes: Any) -> dict[str, Any]:
-    return manifests.pod(spec(role, **changes), RUN, "registry/probe:1", ())
+    return manifests.pod(spec(role, **changes), RUN, "registry/probe:1", ProbeIntent())
 
 
 def every_object() -> list[dict[str, Any]]:
@@ -211,9 +211,30 @@ def test_what_runs_in_the_pod_is_python_3_9_and_standard_library_alone(source):
     assert names <= sys.stdlib_module_names
 
 
+PLACED = ProbeIntent(
+    node_selector={"pool": "tests"},
+    tolerations=({"key": "tests", "operator": "Exists", "effect": "NoSchedule"},),
+    priority_class="low",
+)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_every_probe_pod_runs_where_the_user_wants_it(role):
+    body = manifests.pod(spec(role, node="n"), RUN, "i", PLACED)["spec"]
+    assert body["nodeSelector"] == {"pool": "tests"}
+    assert body["tolerations"] == [PLACED.tolerations[0]]
+    assert body["priorityClassName"] == "low"
+    assert "requiredDuringSchedulingIgnoredDuringExecution" in body["affinity"]["nodeAffinity"]
+
+
+@pytest.mark.parametrize("key", ["nodeSelector", "tolerations", "priorityClassName"])
+def test_nothing_is_said_about_placing_unless_the_user_does(key):
+    assert key not in pod()["spec"]
+
+
 def test_pull_secrets_are_named_only_if_there_are_any():
     assert "imagePullSecrets" not in pod()["spec"]
-    body = manifests.pod(spec(), RUN, "i", ("a", "b"))["spec"]
+    body = manifests.pod(spec(), RUN, "i", ProbeIntent(pull_secrets=("a", "b")))["spec"]
     assert body["imagePullSecrets"] == [{"name": "a"}, {"name": "b"}]
 
 
@@ -253,7 +274,7 @@ def test_the_seal_closes_the_sealed_canaries_of_this_run_and_no_other_pod():
     assert set(selector) == {"matchLabels"}
     other = Run(id="other", secret="x", owner="", expires="")
     for role, run in itertools.product(Role, (RUN, other)):
-        labels = manifests.pod(spec(role), run, "i", ())["metadata"]["labels"]
+        labels = manifests.pod(spec(role), run, "i", ProbeIntent())["metadata"]["labels"]
         sealed = role is Role.SEALED and run is RUN
         assert selects(selector["matchLabels"], labels) is sealed
     assert policy["spec"]["policyTypes"] == ["Ingress"]
@@ -261,15 +282,16 @@ def test_the_seal_closes_the_sealed_canaries_of_this_run_and_no_other_pod():
 
 
 @pytest.mark.parametrize(
-    ("mesh", "level"),
+    ("intent", "level"),
     [
-        (None, "restricted"),
-        (MeshIntent(), "restricted"),
-        (MeshIntent(node_vantage=True), "privileged"),
+        (Intent(source="z"), "restricted"),
+        (Intent(source="z", mesh=MeshIntent()), "restricted"),
+        (Intent(source="z", mesh=MeshIntent(node_vantage=True)), "privileged"),
+        (Intent(source="z", probe=ProbeIntent(host_network=True)), "privileged"),
     ],
 )
-def test_our_namespace_enforces_the_strictest_level_that_its_pods_allow(mesh, level):
-    assert manifests.own_pod_security(mesh) == level
+def test_our_namespace_enforces_the_strictest_level_that_its_pods_allow(intent, level):
+    assert manifests.own_pod_security(intent) == level
     labels = manifests.namespace("own", RUN, pod_security=level)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == level
     assert labels["istio-injection"] == "disabled"

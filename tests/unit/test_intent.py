@@ -11,6 +11,7 @@ from pytest_zerotrust.checks import KINDS, NothingToCheck, checks_of
 from pytest_zerotrust.core.controls import CONTROLS
 from pytest_zerotrust.core.intent import Flow, Intent, Port, Workload
 from pytest_zerotrust.core.reachability import Expected
+from pytest_zerotrust.errors import IntentProblem
 from pytest_zerotrust.intent import load_intent
 from pytest_zerotrust.intent.load import intent_from_text
 from pytest_zerotrust.network.checks import FlowCheck, Via, flow_check
@@ -56,6 +57,34 @@ def test_a_whole_file_is_read_as_it_is_written(intent: Intent):
     assert intent.probe.image == "p:1"
     assert (intent.probe.namespace, intent.probe.max_pods) == ("probes", 7)
     assert intent.probe.pull_secrets == ("s",)
+
+
+def test_where_probe_pods_run_is_read():
+    text = (
+        "version: 1\nprobe:\n  nodeSelector: {pool: tests, kubernetes.io/arch: arm64}\n"
+        "  tolerations: [{key: tests, operator: Exists}, {key: a, value: b, effect: NoExecute}]\n"
+        "  priorityClassName: low\n"
+    )
+    probe = intent_from_text(text, "zero.yaml").probe
+    assert probe.node_selector == {"pool": "tests", "kubernetes.io/arch": "arm64"}
+    assert [one["key"] for one in probe.tolerations] == ["tests", "a"]
+    assert probe.priority_class == "low"
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("nodeSelector: {pool: 3}", "pool"),
+        ("nodeSelector: [pool]", "nodeSelector"),
+        ("tolerations: [{key: a, operator: Like}]", "operator"),
+        ("tolerations: [{key: a, effect: Never}]", "effect"),
+        ("tolerations: [{kee: a}]", "kee"),
+        ("priorityClassName: Not A Name", "priorityClassName"),
+    ],
+)
+def test_a_slip_about_where_probe_pods_run_is_told(line, named):
+    with pytest.raises(IntentProblem, match=named):
+        intent_from_text(f"version: 1\nprobe:\n  {line}\n", "zero.yaml")
 
 
 def test_a_flow_takes_the_payload_of_its_targets_port(intent: Intent):

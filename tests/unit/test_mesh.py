@@ -119,6 +119,10 @@ SITUATIONS: dict[str, tuple[Any, ...]] = {
         *(INCONCLUSIVE, VIOLATED),
     ),
     "strict, root not known": (RESET, DEMAND, DEMAND, {}, (EXPECTED,), INCONCLUSIVE, INCONCLUSIVE),
+    "permissive, its authorization closes": (
+        *(CLOSED, TLS_EOF, DEMAND, TLS_EOF, ()),
+        *(VIOLATED, VIOLATED),
+    ),
     "ambient": (CLOSED, TLS_RESET, TLS_RESET, TLS_RESET, (), INCONCLUSIVE, INCONCLUSIVE),
     "agent of another version": ({}, {}, {}, {}, (EXPECTED,), INCONCLUSIVE, INCONCLUSIVE),
 }
@@ -133,6 +137,8 @@ def evidence(situation: str) -> PortEvidence:
         tls_verified=read_tls(fourth),
         spiffe=names,
         proxied="no sidecar" not in situation,
+        # The permissive proxy shows who it is to those who ask for the mesh's protocol.
+        spiffe_istio=(EXPECTED,) if "authorization" in situation else (),
     )
 
 

@@ -328,7 +328,16 @@ def test_a_refused_call_is_a_violation_of_the_mesh_only_if_the_network_lets_it_t
     result, asked = call(Case(pem, ONE), report, report, report, network=network)
     assert asked == 1
     assert result.verdict is (VIOLATED if network is HOLDS else INCONCLUSIVE)
-    assert result.controls == ("network: the network",)
+    assert result.controls[-1] == "network: the network"
+
+
+@pytest.mark.parametrize("report", [DOWN, DENIED, CUT])
+def test_a_call_to_pods_that_changed_is_no_refusal(pem, report):
+    case = Case(pem, ONE)
+    case.changed = "pod web/one is not ready"
+    result, _ = call(case, report, report, report)
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "pods-changed")
+    assert call(case, OK, OK, OK)[0].verdict is HOLDS
 
 
 @pytest.mark.parametrize("report", [SILENT, REFUSED, http("nonsense"), {}])
@@ -370,6 +379,19 @@ def test_one_foreign_certificate_that_is_accepted_is_a_violation_that_names_it(p
     result = case.judge("ZT-MSH-004")
     assert result.verdict is VIOLATED
     assert kind.removeprefix("forged ") in result.headline
+
+
+@pytest.mark.parametrize(
+    ("control", "kind"), [("ZT-MSH-002", "tls"), *(("ZT-MSH-004", kind) for kind in FORGERIES)]
+)
+def test_silence_after_a_handshake_is_consent_only_if_it_lasts(pem, control, kind):
+    silent = {"stage": "exchange", "end": "silent", "data": "", "certificate": pem["payments"]}
+    case = Case(pem, ONE)
+    case.see(kind, "other", ONE, *[silent] * 3)
+    assert case.judge(control).verdict is VIOLATED
+    usual = REFUSE if kind in FORGERIES else {**DEMAND, "certificate": pem["payments"]}
+    case.see(kind, "other", ONE, usual, silent, usual)
+    assert case.judge(control).verdict is INCONCLUSIVE
 
 
 @pytest.mark.parametrize("kind", FORGERIES)

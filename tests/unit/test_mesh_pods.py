@@ -166,6 +166,32 @@ def test_injection_that_was_switched_off_is_told(kind, where):
     assert f"{kind} sidecar.istio.io/inject: false" in judge(broken)[1]
 
 
+USUAL = ["istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT"]
+CAPTURING = ["-i", "*", "-x", "", "-b", "*", "-d", "15090,15021,15020"]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["-d", "15090,15021,9000"], "ports 9000"),
+        (["-o", "5432"], "5432"),
+        (["-x", "10.0.0.0/8"], "10.0.0.0/8"),
+        (["-i", "10.1.0.0/16"], "no other addresses than 10.1.0.0/16"),
+        (["-b", "8080"], "no other ports than 8080"),
+    ],
+)
+def test_what_the_mesh_itself_excludes_for_all_pods_is_a_hole_as_well(more, words):
+    def told(*args: str) -> dict[str, Any]:
+        item = pod(initContainers=[{"name": "istio-init", "args": [*USUAL, *args]}, PROXY])
+        item["metadata"]["annotations"] = {}
+        return item
+
+    assert judge(told(*CAPTURING))[0] is HOLDS
+    verdict, text = judge(told(*CAPTURING, *more))
+    assert verdict is VIOLATED
+    assert words in text
+
+
 def test_a_proxy_that_is_not_ready_is_inconclusive():
     waiting = copy.deepcopy(POD)
     waiting["status"]["initContainerStatuses"][0]["ready"] = False

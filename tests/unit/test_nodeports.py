@@ -20,7 +20,7 @@ from pytest_zerotrust.network.engine import NetworkEngine
 from pytest_zerotrust.network.judge import Judge
 from pytest_zerotrust.network.settle import observe_until_settled
 from tests.fakes.fleet import FakeFleet
-from tests.fakes.world import DROPPED, REFUSED, World
+from tests.fakes.world import DROPPED, Place, World
 from tests.unit.test_network_judge import live_of
 
 HOLDS, VIOLATED, INCONCLUSIVE = Verdict.HOLDS, Verdict.VIOLATED, Verdict.INCONCLUSIVE
@@ -34,11 +34,9 @@ workloads:
   cache: {namespace: web, labels: {app: cache, tier: db}, ports: [6379]}
 flows: [gateway -> store:5432]
 """
-DOOR = Door(
-    service="web/store", number=30432, protocol="TCP", target=5432, selector={"app": "store"}
-)
-ANSWER = {"stage": "exchange", "end": "complete", "ms": 1.0, "data": "hello"}
-SILENT = {"stage": "exchange", "end": "silent", "ms": 1.0, "data": ""}
+DOOR = Door(service="web/store", protocol="TCP", target=5432, selector={"app": "store"})
+NODES = {"node-1": "172.16.0.1", "node-2": "172.16.0.2"}
+STORE = "ZT-NET-012-store-node-port"
 
 
 @pytest.fixture(autouse=True)
@@ -50,114 +48,112 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def results(
     doors: tuple[Door, ...] | str = (DOOR,),
-    *,
-    workload: Mapping[str, Any] = DROPPED,
-    reference: Mapping[str, Any] = ANSWER,
-    at: Mapping[str, Mapping[str, Any]] | None = None,
-) -> dict[str, Result]:
-    """All results, where twins and references see these at the door; ``at`` says what references
-    see at some addresses."""
+    *rules: Any,
+    problem: str = "",
+    nodes: Mapping[str, str] = NODES,
+) -> tuple[dict[str, Result], set[str]]:
+    """All results, and by which node addresses twins were asked for."""
     intent = intent_from_text(TEXT, "zero.yaml")
-    fleet = FakeFleet(World())
-    normal = fleet.world.attempt
+    asked: set[str] = set()
 
-    def attempt(source: Any, target: Any, probe: Mapping[str, Any]) -> Any:
-        if target is None and probe.get("port") == 30432:
-            if source.role == "twin":
-                return workload
-            return (at or {}).get(probe["ip"], reference)
-        return normal(source, target, probe)
+    def by_node(source: Place, target: Place, port: int) -> Any:
+        if target.via.startswith("node") and target.role == "twin":
+            asked.add(target.via)
+        return None
 
-    fleet.world.attempt = attempt  # type: ignore[method-assign]
+    fleet = FakeFleet(World(allowed=frozenset({("gateway", "store", 5432)}),
+                            rules=[by_node, *rules]))  # fmt: skip
+    fleet.service_problem = problem
     engine = NetworkEngine(
-        fleet, intent.workloads, live_of(intent), read_doors=lambda namespace: doors
+        fleet,  # type: ignore[arg-type]
+        intent.workloads,
+        live_of(intent),
+        read_doors=lambda namespace: doors,
+        read_nodes=lambda: nodes,
     )
     checks = checks_of("node-ports", intent)
     found = {}
     for check in checks:
         assert isinstance(check, NodePortCheck)
         found[check.id] = Judge(engine, engine.snapshot(check, checks)).of(check)
-    return found
-
-
-STORE = "ZT-NET-012-store-node-port"
+    return found, asked
 
 
 def test_there_is_one_check_for_each_workload_with_a_port():
-    assert {i: r.verdict for i, r in results(()).items()} == {
+    found, asked = results(())
+    assert {i: r.verdict for i, r in found.items()} == {
         "ZT-NET-012-gateway-node-port": NOT_APPLICABLE,
         STORE: NOT_APPLICABLE,
         "ZT-NET-012-cache-node-port": NOT_APPLICABLE,
     }
+    assert asked == set()
 
 
-def test_it_holds_where_the_reference_gets_through_and_nobody_else():
-    found = results()
+def test_it_holds_where_nobody_gets_through_and_a_canary_does():
+    found, asked = results()
     assert found[STORE].verdict is HOLDS
     assert "denied to all 2 who may not reach it" in found[STORE].headline
-    # The one that may reach it was not asked.
-    assert all(line.startswith(("batch->", "cache->")) for line in found[STORE].observed)
+    # The one that may reach it is not asked, and all others at every node.
+    assert {line.partition("->")[0] for line in found[STORE].observed} == {"batch", "cache"}
+    assert asked == {"node 172.16.0.1", "node 172.16.0.2"}
     assert found["ZT-NET-012-cache-node-port"].verdict is NOT_APPLICABLE
 
 
-@pytest.mark.parametrize("seen", [ANSWER, SILENT])
-def test_an_answer_is_a_leak_and_names_the_way(seen: Any):
-    result = results(workload=seen, reference=seen)[STORE]
+def test_an_answer_without_the_proof_is_none():
+    def somebody(source: Place, target: Place, port: int) -> Any:
+        if source.app == "batch" and target.via == "node 172.16.0.2":
+            return {"stage": "exchange", "end": "complete", "ms": 1.0, "data": "hello"}
+        return None
+
+    assert results((DOOR,), somebody)[0][STORE].verdict is INCONCLUSIVE
+
+
+def test_an_answer_with_the_proof_is_a_violation():
+    # The pretended network lets batch through wherever it comes from but by pod IP.
+    def denied_by_pod_ip(source: Place, target: Place, port: int) -> Any:
+        return DROPPED if source.app == "batch" and not target.via.startswith("node") else None
+
+    intent_allowed = frozenset({("gateway", "store", 5432), ("batch", "store", 5432)})
+    fleet = FakeFleet(World(allowed=intent_allowed, rules=[denied_by_pod_ip]))
+    intent = intent_from_text(TEXT, "zero.yaml")
+    engine = NetworkEngine(
+        fleet,  # type: ignore[arg-type]
+        intent.workloads,
+        live_of(intent),
+        read_doors=lambda namespace: (DOOR,),
+        read_nodes=lambda: NODES,
+    )
+    checks = checks_of("node-ports", intent)
+    (check,) = [c for c in checks if c.id == STORE]
+    assert isinstance(check, NodePortCheck)
+    result = Judge(engine, engine.snapshot(check, checks)).of(check)
     assert result.verdict is VIOLATED
-    assert "web/batch -> web/store:5432/tcp by web/store REACHED at 172.16.0.1:30432/tcp" in (
-        result.headline
-    )
+    assert "web/batch -> web/store:5432/tcp by node port at 172.16.0.1 REACHED" in result.headline
 
 
-def test_without_a_live_reference_nothing_holds():
-    assert results(reference=DROPPED)[STORE].verdict is INCONCLUSIVE
-    assert results(reference=REFUSED)[STORE].verdict is NOT_APPLICABLE
+def test_without_a_canary_by_a_node_port_nothing_holds():
+    def broken(source: Place, target: Place, port: int) -> Any:
+        return DROPPED if target.via == "node 172.16.0.2" else None
+
+    result = results((DOOR,), broken)[0][STORE]
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "service-not-alive")
+    assert "not even a canary is reached by a node port at 172.16.0.2" in result.headline
 
 
-def test_a_local_service_that_lets_nobody_through_leaves_it_to_the_pod_ip():
+def test_a_local_service_is_asked_at_the_node_of_its_pod_alone():
     local = Door(
-        service="web/store",
-        number=30432,
-        protocol="TCP",
-        target=5432,
-        selector={"app": "store"},
-        local=True,
+        service="web/store", protocol="TCP", target=5432, selector={"app": "store"}, local=True
     )
-    closed = results((local,), reference=DROPPED)[STORE]
-    assert (closed.verdict, closed.reason) == (NOT_APPLICABLE, "closed-to-all")
-    assert results((local,))[STORE].verdict is HOLDS
-    assert results((local,), workload=ANSWER, reference=DROPPED)[STORE].verdict is VIOLATED
+    found, asked = results((local,))
+    assert found[STORE].verdict is HOLDS
+    assert len(asked) == 1
 
 
-def test_an_address_that_is_closed_to_all_counts_for_nothing_if_the_service_works_elsewhere():
-    two = Door(
-        service="web/store",
-        number=30432,
-        protocol="TCP",
-        target=5432,
-        selector={"app": "store"},
-        addresses=("203.0.113.4", "203.0.113.5"),
-    )
-    closed = {"203.0.113.5": DROPPED}
-    assert results((two,), at=closed)[STORE].verdict is HOLDS
-    assert results((two,), at={**closed, "203.0.113.4": DROPPED})[STORE].verdict is INCONCLUSIVE
-    assert results((two,), at=closed, workload=ANSWER)[STORE].verdict is VIOLATED
-
-
-def test_a_service_that_also_leads_to_what_the_source_may_reach_is_left_out():
-    both = Door(
-        service="web/db", number=30432, protocol="TCP", target=6379, selector={"tier": "db"}
-    )
-    result = results((both,))["ZT-NET-012-cache-node-port"]
-    assert result.verdict is HOLDS
-    # The gateway may reach the store behind the same door.
-    assert all(line.startswith("batch->") for line in result.observed)
-
-
-def test_services_that_cannot_be_read_are_told():
-    result = results("403 forbidden")[STORE]
-    assert (result.verdict, result.reason) == (INCONCLUSIVE, "not-readable")
-    assert "403 forbidden" in result.headline
+def test_what_cannot_be_read_or_made_is_told():
+    for doors, problem in (("403 forbidden", ""), ((DOOR,), "403 exceeded quota")):
+        result = results(doors, problem=problem)[0][STORE]
+        assert (result.verdict, result.reason) == (INCONCLUSIVE, "not-readable")
+        assert "403" in result.headline
 
 
 SERVICE = {
@@ -166,21 +162,18 @@ SERVICE = {
         "type": "LoadBalancer",
         "selector": {"app": "store"},
         "externalTrafficPolicy": "Local",
-        "externalIPs": ["203.0.113.5"],
         "ports": [{"port": 443, "targetPort": "tls", "nodePort": 30443, "protocol": "TCP"}],
     },
-    "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.4"}, {"hostname": "x.example"}]}},
 }
 
 
-def test_node_ports_and_external_addresses_are_doors():
-    by_node, outside = doors_of(SERVICE)
-    assert (by_node.number, by_node.addresses, by_node.local) == (30443, (), True)
-    assert (outside.number, outside.addresses) == (443, ("203.0.113.4", "203.0.113.5"))
-    assert by_node.target == outside.target == "tls"
-    assert doors_of({"metadata": SERVICE["metadata"], "spec": {"ports": [{"port": 1}]}}) == []
+def test_node_ports_are_doors():
+    (door,) = doors_of(SERVICE)
+    assert (door.target, door.local, door.selector) == ("tls", True, {"app": "store"})
+    meta = SERVICE["metadata"]
+    assert doors_of({"metadata": meta, "spec": {"ports": [{"port": 1, "nodePort": 2}]}}) == []
     plain = {"selector": {"a": "b"}, "ports": [{"port": 80}]}
-    assert doors_of({"metadata": SERVICE["metadata"], "spec": plain}) == []
+    assert doors_of({"metadata": meta, "spec": plain}) == []
 
 
 def test_services_of_ours_are_no_doors():
@@ -194,5 +187,5 @@ def test_services_of_ours_are_no_doors():
         def get(self, path: str) -> Any:
             raise ApiUnreachable("no answer")
 
-    assert len(read_doors(Api(), "web")) == 2  # type: ignore[arg-type]
+    assert len(read_doors(Api(), "web")) == 1  # type: ignore[arg-type]
     assert "no answer" in read_doors(Gone(), "web")  # type: ignore[arg-type]

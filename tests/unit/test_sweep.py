@@ -11,6 +11,7 @@ import pytest
 
 from pytest_zerotrust.cluster.api import Api, Response, server_time
 from pytest_zerotrust.cluster.connection import ClusterOptions, open_connection
+from pytest_zerotrust.core.intent import ProbeIntent
 from pytest_zerotrust.fleet import manifests
 from pytest_zerotrust.fleet import sweep as module
 from pytest_zerotrust.fleet.plan import PodSpec, Role
@@ -57,7 +58,7 @@ def fill(api: Api, owner: Run, *, own: str = "") -> None:
     for namespace in ("web", "elsewhere"):
         twin = spec(owner, namespace)
         path = f"/api/v1/namespaces/{namespace}"
-        api.create(f"{path}/pods", manifests.pod(twin, owner, "image", ()))
+        api.create(f"{path}/pods", manifests.pod(twin, owner, "image", ProbeIntent()))
         service = manifests.service(owner.name("svc"), twin, owner)
         service["metadata"]["uid"] = f"uid-{owner.id}"
         api.create(f"{path}/services", service)
@@ -113,7 +114,7 @@ STRANGE: dict[str, Any] = {
 
 @pytest.mark.parametrize("what", STRANGE)
 def test_an_object_that_only_looks_like_ours_stays_and_is_told_of(api, server, what):
-    body = manifests.pod(spec(OLD, "web"), OLD, "image", ())
+    body = manifests.pod(spec(OLD, "web"), OLD, "image", ProbeIntent())
     body["metadata"] |= STRANGE[what]
     api.create("/api/v1/namespaces/web/pods", body)
     report = sweep(api, [])
@@ -223,7 +224,7 @@ def test_a_run_expires_by_the_servers_clock():
 def test_every_object_of_a_run_says_whose_it_is_and_when_it_expires():
     twin = spec(OLD, "web")
     made = {
-        "Pod": manifests.pod(twin, OLD, "image", ()),
+        "Pod": manifests.pod(twin, OLD, "image", ProbeIntent()),
         "Service": manifests.service(OLD.name("svc"), twin, OLD),
         "NetworkPolicy": manifests.seal(OLD.name("seal"), "probes", OLD, "note"),
         "Namespace": manifests.namespace("probes", OLD, pod_security="restricted"),

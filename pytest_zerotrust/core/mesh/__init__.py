@@ -14,6 +14,7 @@ from pytest_zerotrust.core.mesh.enrolment import (
     judge_enrolment,
     not_supported,
 )
+from pytest_zerotrust.core.mesh.impostor import Pair, judge_pair, read_identities
 from pytest_zerotrust.core.mesh.port import PortEvidence, PortMode, classify
 from pytest_zerotrust.core.mesh.signals import MIN_PLAINTEXT, Plain, Tls, read_plain, read_tls
 from pytest_zerotrust.core.mesh.sweep import PortSeen, judge_sweep
@@ -32,6 +33,7 @@ __all__ = [
     "Alive",
     "Call",
     "Conclusion",
+    "Pair",
     "Plain",
     "PodMesh",
     "PortEvidence",
@@ -46,11 +48,13 @@ __all__ = [
     "judge_foreign",
     "judge_identity",
     "judge_lifetime",
+    "judge_pair",
     "judge_plaintext",
     "judge_roots",
     "judge_sweep",
     "not_supported",
     "read_call",
+    "read_identities",
     "read_plain",
     "read_tls",
     "with_application",

@@ -88,8 +88,10 @@ def classify(evidence: PortEvidence) -> PortMode:
         return PortMode.PASSED_ON
     if all(plain is Plain.RESET for plain in evidence.plains) and evidence.tls in demands:
         return PortMode.STRICT
-    without_name = (Tls.RESET, Tls.NOT_TLS)
-    if by_proxy and evidence.tls in without_name and Plain.SILENT in evidence.plains:
+    # Whatever became of the plaintext: it may have been refused behind the proxy, by its
+    # authorization or because the application is down.
+    asked_by_name = by_proxy and evidence.tls in (Tls.RESET, Tls.NOT_TLS)
+    if asked_by_name and (evidence.spiffe_istio or Plain.SILENT in evidence.plains):
         return PortMode.PERMISSIVE
     reset = all(plain in (Plain.RESET, Plain.CLOSED) for plain in evidence.plains)
     refused = all(plain is Plain.REFUSED for plain in evidence.plains)

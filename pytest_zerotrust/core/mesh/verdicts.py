@@ -34,9 +34,12 @@ def judge_plaintext(evidence: PortEvidence) -> Conclusion:
 
 
 def _open_text(evidence: PortEvidence, mode: PortMode) -> str:
-    silent = mode is PortMode.PERMISSIVE and Plain.ANSWERED not in evidence.plains
-    text = "plaintext was TAKEN in silence, expected REFUSED" if silent else _OPEN[mode]
-    return f"{text} (mode {mode.value})"
+    unanswered = mode is PortMode.PERMISSIVE and Plain.ANSWERED not in evidence.plains
+    text = (
+        "plaintext was TAKEN by its proxy, which demands a certificate from its own kind only, "
+        "expected REFUSED"
+    )
+    return f"{text if unanswered else _OPEN[mode]} (mode {mode.value})"
 
 
 def _refuser_is_of_the_mesh(evidence: PortEvidence) -> bool:

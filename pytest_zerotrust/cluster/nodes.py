@@ -1,0 +1,64 @@
+"""The nodes of the cluster, where they may be listed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_zerotrust.cluster.api import Api, ApiUnreachable
+
+MOST = 10
+"""Nodes that are looked at; a cluster may have thousands."""
+
+
+def usable_nodes(api: Api) -> tuple[str, ...]:
+    """The names of the first nodes on which any pod may run; empty if they cannot be listed."""
+    try:
+        response = api.request("GET", "/api/v1/nodes")
+    except (ApiUnreachable, OSError):
+        return ()
+    items = response.body.get("items") if response.ok else None
+    if not isinstance(items, list):
+        return ()
+    return tuple(sorted(item["metadata"]["name"] for item in items if _takes_pods(item))[:MOST])
+
+
+def _takes_pods(item: Any) -> bool:
+    spec = item.get("spec") or {}
+    barred = any(t.get("effect") in ("NoSchedule", "NoExecute") for t in spec.get("taints") or ())
+    return _is_ready(item) and not barred and not spec.get("unschedulable")
+
+
+def _is_ready(item: Any) -> bool:
+    conditions = (item.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+MOST_ADDRESSES = 50
+"""Nodes at whose address destinations are asked."""
+
+
+def node_addresses(api: Api) -> dict[str, str]:
+    """The internal addresses of the first nodes that are ready, by their names; those of the
+    control plane come first. Empty if nodes cannot be listed."""
+    try:
+        response = api.request("GET", "/api/v1/nodes")
+    except (ApiUnreachable, OSError):
+        return {}
+    items = response.body.get("items") if response.ok else None
+    if not isinstance(items, list):
+        return {}
+    items.sort(key=lambda item: (_CONTROL_PLANE not in _labels(item), item["metadata"]["name"]))
+    found: dict[str, str] = {}
+    for item in items:
+        addresses = (item.get("status") or {}).get("addresses") or ()
+        inner = [a.get("address") for a in addresses if a.get("type") == "InternalIP"]
+        if inner and inner[0] and _is_ready(item) and len(found) < MOST_ADDRESSES:
+            found[str(item["metadata"]["name"])] = str(inner[0])
+    return found
+
+
+_CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+
+
+def _labels(item: Any) -> dict[str, str]:
+    return dict(item["metadata"].get("labels") or {})
