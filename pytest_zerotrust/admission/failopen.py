@@ -118,36 +118,38 @@ def _policy(api: Api, check: FailClosedCheck, name: str, bound: str) -> Result:
     seen.unclear += of_conditions(spec.get("matchConditions")).unclear
     match = spec.get("matchConstraints") or {}
     seen.observed += exemptions({**match, "matchConditions": spec.get("matchConditions")})
-    _try_labels(api, check, switches(match.get("namespaceSelector")), None, seen)
-    if not _whole(spec, bindings):
+    hooks, unread = _hooks(api)
+    _try_labels(api, check, switches(match.get("namespaceSelector")), hooks, seen)
+    if not _whole(spec, bindings, bound):
         narrowed = bindings[bound].get("matchResources") or {}
         seen.weak += binding_weaknesses(spec, bindings[bound], bound)
         seen.observed += exemptions(narrowed)
-        _try_labels(api, check, switches(narrowed.get("namespaceSelector")), None, seen)
+        _try_labels(api, check, switches(narrowed.get("namespaceSelector")), hooks, seen)
+    if unread is not None and seen.controls:
+        seen.unclear.append(f"what guards a label could not be read: {unread}".rstrip(": "))
     objects = (words, *(f"ValidatingAdmissionPolicyBinding {item}" for item in bindings))
     text = f"{words} decides in the API server, and fails closed"
     return _judged(check, seen, words, text, objects, _POLICIES)
 
 
-def _whole(policy: Mapping[str, Any], bindings: Mapping[str, Mapping[str, Any]]) -> bool:
-    """True if one binding leaves nothing out; then it is of no interest what others leave out."""
+def _whole(
+    policy: Mapping[str, Any], bindings: Mapping[str, Mapping[str, Any]], bound: str
+) -> bool:
+    """True if a binding with the parameters of ``bound`` leaves nothing out; then it is of no
+    interest what others leave out."""
+    parameters = bindings[bound].get("paramRef")
     return any(
-        not binding_weaknesses(policy, binding, name)
+        binding.get("paramRef") == parameters
+        and not binding_weaknesses(policy, binding, name)
         and not (binding.get("matchResources") or {}).get("namespaceSelector")
         for name, binding in bindings.items()
     )
 
 
 def _webhook(api: Api, check: FailClosedCheck, name: str) -> Result:
-    response = api.request("GET", f"{_API}/validatingwebhookconfigurations")
-    items = response.body.get("items")
-    if not response.ok or not isinstance(items, list):
-        return _unread(check, "the webhooks", response.message)
-    hooks: Hooks = [
-        (str(item["metadata"]["name"]), webhook)
-        for item in items
-        for webhook in item.get("webhooks") or ()
-    ]
+    hooks, unread = _hooks(api)
+    if unread is not None:
+        return _unread(check, "the webhooks", unread)
     found = [(config, webhook) for config, webhook in hooks if webhook.get("name") == name]
     if not found:
         return _unread(check, f"webhook {name}", "no configuration has it")
@@ -163,11 +165,25 @@ def _webhook(api: Api, check: FailClosedCheck, name: str) -> Result:
     return _judged(check, seen, f"webhook {name}", text, objects, _HOOKS)
 
 
+def _hooks(api: Api) -> tuple[Hooks, str | None]:
+    """Every validating webhook with the name of its configuration; or why they are unread."""
+    response = api.request("GET", f"{_API}/validatingwebhookconfigurations")
+    items = response.body.get("items")
+    if not response.ok or not isinstance(items, list):
+        return [], response.message
+    hooks = [
+        (str(item["metadata"]["name"]), webhook)
+        for item in items
+        for webhook in item.get("webhooks") or ()
+    ]
+    return hooks, None
+
+
 def _try_labels(
     api: Api,
     check: FailClosedCheck,
     ways: Iterable[Switch],
-    hooks: Hooks | None,
+    hooks: Hooks,
     seen: _Seen,
 ) -> None:
     """Note for each way to make a selector look away whether somebody guards it."""
@@ -179,13 +195,13 @@ def _try_labels(
             seen.observed.append(tried)
         elif guard is Guard.REFUSED:
             seen.controls.append(f"nobody is made to look away by {tried}")
-            seen.weak += _of_guard(answer.webhook, switch, hooks or [])
-        elif switch.key == GUARDED_BY_GATEKEEPER and _registered(GUARD_OF_GATEKEEPER, hooks or []):
+            seen.weak += _of_guard(answer.webhook, switch, hooks)
+        elif switch.key == GUARDED_BY_GATEKEEPER and _registered(GUARD_OF_GATEKEEPER, hooks):
             seen.controls.append(
                 f"label {switch.key} is guarded by webhook {GUARD_OF_GATEKEEPER}, by its "
                 f"registration; it could not be tried: {answer}"
             )
-            seen.weak += _of_guard(GUARD_OF_GATEKEEPER, switch, hooks or [])
+            seen.weak += _of_guard(GUARD_OF_GATEKEEPER, switch, hooks)
         else:
             seen.unclear.append(
                 f"it looks away from a namespace {switch}, and whether that is guarded could not "

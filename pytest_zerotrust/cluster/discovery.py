@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pytest_zerotrust.cluster.api import Api, ApiFailure, ApiUnreachable
+from pytest_zerotrust.cluster.ours import is_probe_pod
 from pytest_zerotrust.core.intent import Intent, Workload
 from pytest_zerotrust.core.inventory import claimants
 from pytest_zerotrust.errors import ClusterProblem, IntentProblem
@@ -81,9 +82,13 @@ def pods_of(api: Api, workload: Workload) -> list[LivePod]:
     selector = ",".join(f"{k}={v}" for k, v in sorted(workload.labels.items()))
     items = api.get(
         f"/api/v1/namespaces/{workload.namespace}/pods",
-        labelSelector=f"{selector},!zerotrust.dev/run",
+        labelSelector=selector,
     )["items"]
-    pods = [_pod(item) for item in items if not item["metadata"].get("deletionTimestamp")]
+    pods = [
+        _pod(item)
+        for item in items
+        if not item["metadata"].get("deletionTimestamp") and not is_probe_pod(item)
+    ]
     return sorted((pod for pod in pods if pod.ip), key=lambda pod: pod.name)
 
 

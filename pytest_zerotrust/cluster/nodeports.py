@@ -32,11 +32,13 @@ def read_doors(api: Api, namespace: str) -> tuple[Door, ...] | str:
     except (ApiFailure, ApiUnreachable) as error:
         return str(error)
     return tuple(
-        door
-        for item in items
-        if LABEL_RUN not in (item["metadata"].get("labels") or {})
-        for door in doors_of(item)
+        door for item in items if not _leads_to_probe_pods(item) for door in doors_of(item)
     )
+
+
+def _leads_to_probe_pods(item: Mapping[str, Any]) -> bool:
+    """True for a Service of a run. Its label alone would hide a Service of anybody else's."""
+    return LABEL_RUN in (item["spec"].get("selector") or {})
 
 
 def doors_of(item: Mapping[str, Any]) -> list[Door]:

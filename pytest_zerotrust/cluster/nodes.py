@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_zerotrust.cluster.api import Api, ApiUnreachable
+from pytest_zerotrust.cluster.api import Api, ApiFailure, ApiUnreachable
 
 MOST = 10
 """Nodes that are looked at; a cluster may have thousands."""
@@ -33,20 +33,24 @@ def _is_ready(item: Any) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
+_NO_RIGHT = (401, 403)
+
 MOST_ADDRESSES = 50
 """Nodes at whose address destinations are asked."""
 
 
 def node_addresses(api: Api) -> dict[str, str]:
     """The internal addresses of the first nodes that are ready, by their names; those of the
-    control plane come first. Empty if nodes cannot be listed."""
-    try:
-        response = api.request("GET", "/api/v1/nodes")
-    except (ApiUnreachable, OSError):
+    control plane come first. Empty without the right to list nodes.
+
+    Raises ApiFailure or ApiUnreachable: what is asked must not depend on a server in trouble.
+    """
+    response = api.request("GET", "/api/v1/nodes")
+    if response.status in _NO_RIGHT:
         return {}
-    items = response.body.get("items") if response.ok else None
-    if not isinstance(items, list):
-        return {}
+    items = response.body.get("items")
+    if not response.ok or not isinstance(items, list):
+        raise ApiFailure(response, "GET /api/v1/nodes")
     items.sort(key=lambda item: (_CONTROL_PLANE not in _labels(item), item["metadata"]["name"]))
     found: dict[str, str] = {}
     for item in items:

@@ -42,7 +42,10 @@ class PortAnswer:
     def mode(self) -> str:
         """The mode of mutual TLS in one word, like 'strict', 'permissive' or 'disabled'."""
         seen = set(dict(self.result.evidence.get("modes", {})).values())
-        return self._only("mode", seen - _UNCLEAR)
+        unshown = PortMode.STRICT.value in seen and self.result.verdict is not Verdict.HOLDS
+        if seen & _UNCLEAR or unshown:
+            raise Inconclusive(f"the mode of this port is not clear. {self.result.headline}")
+        return self._only("mode", seen)
 
     @property
     def identity(self) -> str:

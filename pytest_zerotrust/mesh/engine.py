@@ -240,6 +240,8 @@ class MeshEngine:
                 return f"pod {pod.namespace}/{pod.name} went away during the batch"
             if not pod.ready or not after[pod.uid].ready:
                 return f"pod {pod.namespace}/{pod.name} is not ready"
+        for uid in after.keys() - {pod.uid for pod in before}:
+            return f"pod {after[uid].namespace}/{after[uid].name} came during the batch"
         return ""
 
     def _targets(self, check: PortCheck | SweepCheck, pods: Iterable[LivePod]) -> list[Target]:

@@ -47,7 +47,7 @@ def judge_port(engine: MeshEngine, snapshot: Snapshot, check: PortCheck) -> Resu
             concluded.append(conclusion)
             observed += dict.fromkeys(f"{_way(target)}: {in_words(e)}" for e in evidence)
             modes |= {_way(target): classify(e).value for e in evidence[-1:]}
-            identities |= {name for e in evidence for name in (*e.spiffe, *e.spiffe_istio)}
+            identities |= {n for e in evidence for n in e.verified_names}
         fact = snapshot.facts.get(pod.uid)
         foreign = fact is not None and fact.other_mesh
         best = not_supported(fact) if fact is not None and foreign else _best_vantage(concluded)

@@ -47,7 +47,8 @@ def read_pod(item: Object) -> PodMesh:
     """What one pod says."""
     meta, spec = item["metadata"], item["spec"]
     labels = meta.get("labels", {})
-    containers = [*spec.get("initContainers", ()), *spec["containers"]]
+    init = spec.get("initContainers", ())
+    containers = [*init, *spec["containers"], *spec.get("ephemeralContainers", ())]
     annotations = {**_redirection(containers), **meta.get("annotations", {})}
     own = [c for c in containers if c["name"] not in MESH_CONTAINERS]
     proxy = next((c for c in containers if c["name"] == PROXY), None)
@@ -60,6 +61,7 @@ def read_pod(item: Object) -> PodMesh:
         host_network=bool(spec.get("hostNetwork")),
         proxied=proxy is not None,
         proxy_ready=_is_ready(item, PROXY),
+        redirected=any(c["name"] in ("istio-init", "istio-validation") for c in init),
         injection=_injection(labels, annotations),
         uncaptured=tuple(_uncaptured(spec.get("initContainers", ()))),
         as_proxy=tuple(c["name"] for c in own if _is_proxy(c, pod_security)),

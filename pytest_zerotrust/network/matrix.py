@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from pytest_zerotrust.core.explanation import BY_NOTHING
 from pytest_zerotrust.core.intent import Flow, Intent, Port, Workload
 from pytest_zerotrust.core.reachability import Expected
 from pytest_zerotrust.core.verdict import Result, Verdict
@@ -49,7 +50,11 @@ class Answer:
         if len(set(self.result.evidence.get("held", ()))) > 1:
             return Reach.UNCLEAR
         as_expected = self.result.verdict is Verdict.HOLDS
-        return Reach.REACHED if as_expected is (self.expected is Expected.ALLOWED) else Reach.DENIED
+        if as_expected is (self.expected is Expected.ALLOWED):
+            return Reach.REACHED
+        policies = dict(self.result.evidence.get("policies") or {})
+        # An outage denies as well as a policy does.
+        return Reach.UNCLEAR if policies.get("finding") == BY_NOTHING else Reach.DENIED
 
     @property
     def reached(self) -> bool:

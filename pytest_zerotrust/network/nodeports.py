@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_zerotrust.cluster.discovery import LiveWorkload
 from pytest_zerotrust.cluster.nodeports import Door
+from pytest_zerotrust.core.observation import Observation, Seen
 from pytest_zerotrust.core.reachability import Expected, FlowFacts, Liveness, combine, judge_flow
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.fleet import topology
@@ -174,6 +175,7 @@ def _said(check: NodePortCheck, verdict: Verdict, reason: str, headline: str) ->
 def _way(judge: Judge, check: NodePortCheck, way: Way) -> Result:
     snapshot, flow = judge.snapshot, way.flow
     source, target = snapshot.twins[flow.source], snapshot.twins[flow.target]
+    held = snapshot.observations(_name(check, way))
     return judge_flow(
         FlowFacts(
             control=check.control,
@@ -181,12 +183,12 @@ def _way(judge: Judge, check: NodePortCheck, way: Way) -> Result:
             source=judge.name_of(flow.source),
             target=f"{judge.name_of(flow.target)}:{flow.port} by node port at {way.ip}",
             expected=Expected.DENIED,
-            held=snapshot.observations(_name(check, way)),
+            held=held,
             rounds=len(snapshot.rounds),
             source_lives=judge.source_lives(source),
             target_lives=judge.target_lives(target, flow.port),
             path_lives=judge.path_lives(source, target),
-            service_lives=_works(judge, source, way),
+            service_lives=_works(judge, source, way, held),
             objects=(f"Pod {source.where}", f"Pod {target.where}", f"Service {way.service}"),
             remedy=judge.remedy_of(check.control),
             reproduce=judge.by_hand(source, way.ip, way.number),
@@ -194,8 +196,11 @@ def _way(judge: Judge, check: NodePortCheck, way: Way) -> Result:
     )
 
 
-def _works(judge: Judge, source: PodSpec, way: Way) -> Liveness:
+def _works(judge: Judge, source: PodSpec, way: Way, held: Iterable[Observation]) -> Liveness:
     node = judge.snapshot.node(source.name)
+    if any(observation.seen in (Seen.REFUSED, Seen.UNREACHABLE) for observation in held):
+        # So does the service proxy of a node where the Service has no endpoint, or not yet.
+        return Liveness(False, "a node port that refuses may lead nowhere")
     if judge.snapshot.is_open(_barrier(node, way.ip)):
         return Liveness(True, f"from {node} a canary is reached by a node port at {way.ip}")
     return Liveness(False, f"from {node} not even a canary is reached by a node port at {way.ip}")

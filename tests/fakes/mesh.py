@@ -48,7 +48,7 @@ def pod_item(app: str, ip: str, *, proxied: bool = True) -> dict[str, Any]:
         "spec": {
             "nodeName": "node-1",
             "serviceAccountName": app,
-            "initContainers": [proxy] if proxied else [],
+            "initContainers": [{"name": "istio-validation"}, proxy] if proxied else [],
             "containers": [{"name": "app", "readinessProbe": check}],
         },
         "status": {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_zerotrust.checks import checks_of
-from pytest_zerotrust.cluster.api import ApiUnreachable
+from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
 from pytest_zerotrust.cluster.nodes import MOST, node_addresses, usable_nodes
 from pytest_zerotrust.core.policy import Dialect, Endpoint, Kind, Outcome, PolicySet, parse_policy
 from pytest_zerotrust.core.reachability import Expected
@@ -179,6 +179,8 @@ def test_addresses_of_ready_nodes_are_read_the_control_plane_first():
 
     class Response:
         ok = True
+        status = 200
+        message = "out of order"
         body: Mapping[str, Any] = {"items": items}
 
     class Api:
@@ -187,5 +189,9 @@ def test_addresses_of_ready_nodes_are_read_the_control_plane_first():
 
     found = node_addresses(Api())  # type: ignore[arg-type]
     assert list(found.items()) == [("z", "10.0.0.9"), ("a", "10.0.0.1")]
-    Response.ok = False
+    Response.ok, Response.status = False, 403
     assert node_addresses(Api()) == {}  # type: ignore[arg-type]
+    # With a server in trouble nobody knows which nodes there are.
+    Response.status = 500
+    with pytest.raises(ApiFailure):
+        node_addresses(Api())  # type: ignore[arg-type]

@@ -273,6 +273,18 @@ def test_what_one_binding_leaves_out_another_may_deny():
     assert of_policy(POLICY, narrow, warning, elsewhere, foreign).verdict is VIOLATED
 
 
+def test_a_binding_with_other_parameters_may_deny_other_things():
+    own = {**PARAMS, "parameterNotFoundAction": "Deny"}
+    narrow = changed(BINDING, "matchResources", "objectSelector", value=SELECTOR)
+    narrow = changed(narrow, "paramRef", value=own)
+    lax = changed(BINDING, "paramRef", value={**own, "name": "lax"})
+    lax["metadata"] = {"name": "lax"}
+    assert of_policy(WITH_PARAMS, narrow, lax).verdict is VIOLATED
+    same = changed(BINDING, "paramRef", value=own)
+    same["metadata"] = {"name": "same"}
+    assert of_policy(WITH_PARAMS, narrow, same).verdict is HOLDS
+
+
 def test_what_cannot_be_read_is_inconclusive():
     assert of_policy(None, BINDING).reason == "not-observed"
     assert of_policy(POLICY).reason == "not-observed"

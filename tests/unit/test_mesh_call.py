@@ -60,6 +60,8 @@ def test_an_error_that_the_near_proxy_made_is_no_answer(what):
 
 BY_A_PROXY = {
     "near proxy: no route": http("404 Not Found", "date: x", ENVOY, "content-length: 0"),
+    "near proxy: a redirect": http("301 Moved Permanently", ENVOY, "location: https://x/"),
+    "near proxy: a direct response": http("200 OK", ENVOY, body="hello"),
     "near proxy: HTTP/1.0 refused": http("426 Upgrade Required", ENVOY),
     "near proxy: request not understood": http("400 Bad Request", "connection: close", ENVOY),
     "near proxy: rate limit": http("429 Too Many Requests", ENVOY, body="local_rate_limited"),

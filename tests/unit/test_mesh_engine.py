@@ -235,9 +235,33 @@ def test_a_port_that_says_nothing_clear_has_no_mode(scene):
     payments = scene.intent.workloads["payments"]
     result = about_port(scene.engine, payments, PORT, "ZT-MSH-001")
     answer = PortAnswer(result=result, on_read=lambda answer: None)
-    for what in ("mode", "identity"):
-        with pytest.raises(Inconclusive, match=f"no single {what}"):
-            getattr(answer, what)
+    with pytest.raises(Inconclusive, match="the mode of this port is not clear"):
+        _ = answer.mode
+    with pytest.raises(Inconclusive, match="no single identity"):
+        _ = answer.identity
+
+
+@pytest.mark.parametrize(
+    ("modes", "verdict"),
+    [
+        # Another replica that could not be attacked may be anything.
+        ({"one": "strict", "two": "masked by a network policy"}, INCONCLUSIVE),
+        # The suite itself does not call this one strict: nobody vouches for its certificate.
+        ({"one": "strict"}, INCONCLUSIVE),
+        ({}, INCONCLUSIVE),
+    ],
+)
+def test_a_mode_that_was_not_shown_for_every_replica_is_not_told(modes, verdict):
+    result = Result(
+        control="custom",
+        subject="web/payments:8080",
+        verdict=verdict,
+        headline="h",
+        evidence={"modes": modes},
+    )
+    answer = PortAnswer(result=result, on_read=lambda answer: pytest.fail("it was told"))
+    with pytest.raises(Inconclusive):
+        _ = answer.mode
 
 
 def ends(scene: Scene, caller: str) -> tuple[Workload, Workload]:

@@ -415,6 +415,16 @@ def test_a_certificate_of_a_day_holds_and_one_that_is_too_long_is_a_violation(pe
     assert case.judge("ZT-MSH-007").verdict is HOLDS
 
 
+def test_a_certificate_that_the_meshs_root_does_not_vouch_for_is_not_judged(pem):
+    case = Case(pem, ONE)
+    mesh = case.intent.mesh
+    assert mesh is not None
+    case.engine.intent = replace(case.intent, mesh=replace(mesh, certificate_hours=25))
+    for vantage in case.vantages:
+        case.see("tls-verified", vantage, ONE, *[{"stage": "tls", "end": "unverified"}] * 3)
+    assert case.judge("ZT-MSH-007").verdict is INCONCLUSIVE
+
+
 def lived(pem: dict[str, str], hours: float) -> Result:
     case = Case(pem, ONE)
     mesh = case.intent.mesh

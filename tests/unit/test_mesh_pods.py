@@ -89,8 +89,20 @@ def test_its_ports_and_the_port_of_its_readiness_probe_are_known():
 
 
 def test_a_sidecar_in_the_old_form_is_one_too():
-    old = pod(initContainers=[], containers=[{"name": "app"}, PROXY])
+    old = pod(initContainers=[{"name": "istio-init"}], containers=[{"name": "app"}, PROXY])
     assert judge(old)[0] is HOLDS
+
+
+def test_a_proxy_to_which_nothing_leads_is_not_enough():
+    verdict, text = judge(pod(initContainers=[], containers=[{"name": "app"}, PROXY]))
+    assert verdict is Verdict.INCONCLUSIVE
+    assert "nothing shows that the traffic" in text
+
+
+def test_an_ephemeral_container_may_lead_around_the_proxy():
+    verdict, text = judge(pod(ephemeralContainers=[container("debugger", runAsUser=1337)]))
+    assert verdict is VIOLATED
+    assert "debugger" in text
 
 
 HOLES: dict[str, tuple[dict[str, Any], str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 from collections.abc import Mapping
@@ -99,6 +100,17 @@ def test_it_holds_where_nobody_gets_through_and_a_canary_does():
     assert found["ZT-NET-012-cache-node-port"].verdict is NOT_APPLICABLE
 
 
+def test_a_node_port_that_refuses_may_lead_nowhere():
+    def refuses(source: Place, target: Place, port: int) -> Any:
+        if target.via.startswith("node") and target.role == "twin":
+            return {"stage": "connect", "end": "refused", "errno": "ECONNREFUSED"}
+        return None
+
+    result = results((DOOR,), refuses)[0][STORE]
+    assert result.verdict is INCONCLUSIVE
+    assert "may lead nowhere" in result.headline + " ".join(result.controls)
+
+
 def test_an_answer_without_the_proof_is_none():
     def somebody(source: Place, target: Place, port: int) -> Any:
         if source.app == "batch" and target.via == "node 172.16.0.2":
@@ -177,11 +189,14 @@ def test_node_ports_are_doors():
 
 
 def test_services_of_ours_are_no_doors():
-    ours = {**SERVICE, "metadata": {**SERVICE["metadata"], "labels": {"zerotrust.dev/run": "x"}}}
+    ours = copy.deepcopy(SERVICE)
+    ours["spec"]["selector"] = {"zerotrust.dev/run": "x", "zerotrust.dev/twin": "y"}
+    # Anybody may set a label; such a Service leads to pods of theirs all the same.
+    hidden = {**SERVICE, "metadata": {**SERVICE["metadata"], "labels": {"zerotrust.dev/run": "x"}}}
 
     class Api:
         def get(self, path: str) -> Any:
-            return {"items": [SERVICE, ours]}
+            return {"items": [hidden, ours]}
 
     class Gone:
         def get(self, path: str) -> Any:

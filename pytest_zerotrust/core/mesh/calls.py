@@ -71,6 +71,7 @@ def _read_http(data: str) -> tuple[Call, str]:
     # A proxy's own answer names no time that an upstream took; some bodies betray it anyway.
     by_proxy = fields.get("server", "") in ("envoy", "istio-envoy") or status >= 500
     undelivered = by_proxy and "x-envoy-upstream-service-time" not in fields
-    if status >= 400 and (undelivered or text.startswith(_MADE_BY_A_PROXY)):
+    # Redirects and direct responses of a proxy are no answers of an application either.
+    if undelivered or (status >= 400 and text.startswith(_MADE_BY_A_PROXY)):
         return Call.NOT_DELIVERED, f"{status_line}: {text[:120]}"
     return Call.ANSWERED, status_line

@@ -46,7 +46,9 @@ class PodMesh:
     redirection to the proxy is set up. ``as_proxy`` are containers that may run as the proxy's
     user or group, ``empowered`` those that may undo the redirection (capability in words), by
     name. ``ports`` are the TCP ports that its containers and their health checks name, ``probed``
-    those that a readiness probe asks. ``other_mesh`` is the name of a mesh that is not supported.
+    those that a readiness probe asks. ``redirected`` tells whether istio-init or, with the CNI
+    plug-in, istio-validation sees to it that traffic goes to the proxy. ``other_mesh`` is the name
+    of a mesh that is not supported.
     """
 
     name: str
@@ -56,6 +58,7 @@ class PodMesh:
     host_network: bool = False
     proxied: bool = False
     proxy_ready: bool = False
+    redirected: bool = True
     injection: str = ""
     uncaptured: tuple[str, ...] = ()
     as_proxy: tuple[str, ...] = ()
@@ -123,6 +126,10 @@ def judge_enrolment(pods: Iterable[PodMesh]) -> Conclusion:
     if waiting:
         text = f"the proxy of pod {waiting[0]} is not ready"
         return Conclusion(Verdict.INCONCLUSIVE, "proxy-not-ready", text)
+    aside = [pod.name for pod in pods if not pod.redirected]
+    if aside:
+        text = f"nothing shows that the traffic of pod {aside[0]} goes to its proxy"
+        return Conclusion(Verdict.INCONCLUSIVE, "redirection-not-shown", text)
     count = f"all of its {len(pods)} pods have" if len(pods) > 1 else "its pod has"
     return Conclusion(Verdict.HOLDS, "", f"{count} a proxy, and nothing leads around it")
 

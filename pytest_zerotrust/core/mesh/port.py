@@ -63,6 +63,12 @@ class PortEvidence:
         return (self.plain, *self.more_plain.values())
 
     @property
+    def verified_names(self) -> tuple[str, ...]:
+        """The URI names of a server that the mesh's root vouches for; nothing of any other."""
+        vouched = self.tls_verified is Tls.CERTIFICATE_REQUIRED
+        return tuple(dict.fromkeys((*self.spiffe, *self.spiffe_istio))) if vouched else ()
+
+    @property
     def shows_own_certificate(self) -> bool:
         """True if, without the mesh's protocol name, a certificate without identity was shown."""
         shown = self.tls in (Tls.ACCEPTED, Tls.CERTIFICATE_REQUIRED)

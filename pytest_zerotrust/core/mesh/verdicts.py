@@ -132,7 +132,16 @@ def judge_certificate(
         return Conclusion(
             Verdict.INCONCLUSIVE, "certificate-unreadable", "its certificate cannot be parsed"
         )
-    of_mesh = evidence.spiffe_istio and evidence.tls_istio is Tls.CERTIFICATE_REQUIRED
+    # A strict proxy's certificate is held against the mesh's root. A permissive one shows it only
+    # to those who speak the mesh's protocol.
+    vouched = (
+        evidence.tls_verified is Tls.CERTIFICATE_REQUIRED
+        or classify(evidence) is PortMode.PERMISSIVE
+    )
+    named = any(name.startswith("spiffe://") for name in evidence.spiffe_istio)
+    of_mesh = (
+        named and evidence.proxied and vouched and evidence.tls_istio is Tls.CERTIFICATE_REQUIRED
+    )
     if evidence.certificate is None or not of_mesh:
         return _inconclusive(evidence, classify(evidence))
     return judge_lifetime(evidence.certificate, now, longest)
