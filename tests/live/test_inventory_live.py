@@ -33,6 +33,8 @@ def pods(lab: Cluster, selector: str) -> list[dict[str, Any]]:
         item
         for item in lab.items("pods", "-n", "production", "-l", selector)
         if not item["metadata"].get("deletionTimestamp")
+        # A workload without a running pod is bad input.
+        and item.get("status", {}).get("phase") == "Running"
     ]
 
 
@@ -110,6 +112,7 @@ def test_a_pod_that_is_not_named_or_not_alike_does_not_stay_unnoticed(
         lab.kubectl("-n", "production", "label", "pod", odd, "app=evil", "tier-", "--overwrite")
         wait_for(lambda: len(pods(lab, "app=batch")) == 2)
         run = run_suite(tmp_path / "evil", *CHECKS)
+        assert run.status == 1, run.output
         assert run.verdicts == {**ALL, "ZT-NET-008-production": VIOLATED}
         assert f"Pod {odd}" in run.results["ZT-NET-008-production"]["headline"]
     finally:
