@@ -36,6 +36,9 @@ GOING_TIMEOUT = 60.0
 HOPELESS_AFTER = 5.0
 """Seconds for which a pod must stay in a hopeless state before it is given up."""
 
+PULLED_WITHIN = 15.0
+"""The same for an image that could not be pulled: the kubelet tries again after 10 seconds."""
+
 _POLL = 0.5
 _FRESH_NAMESPACE_TRIES = 40
 _PARALLEL = 8
@@ -366,7 +369,9 @@ class Fleet:
                     hopeless_since.setdefault(name, now)
                 else:
                     hopeless_since.pop(name, None)
-            open_ = [n for n in pending if now - hopeless_since.get(n, now) < HOPELESS_AFTER]
+            open_ = [
+                n for n in pending if now - hopeless_since.get(n, now) < _patience(states.get(n))
+            ]
             if all(_late(wanted[n], now - begun) for n in open_):
                 break
             time.sleep(_POLL)
@@ -381,6 +386,11 @@ class Fleet:
         if not problem and spec.role is Role.MESHED and state is not None and not state.sidecar:
             problem = f"probe pod {spec.where}: the mesh injected no proxy into it"
         return Member(spec=spec, state=state, problem=problem)
+
+
+def _patience(state: PodState | None) -> float:
+    """For how many seconds a hopeless pod is waited for."""
+    return PULLED_WITHIN if state is not None and state.pulling else HOPELESS_AFTER
 
 
 def _late(spec: PodSpec, waited: float) -> bool:

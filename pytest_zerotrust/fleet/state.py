@@ -8,10 +8,11 @@ from typing import Any
 
 from pytest_zerotrust.fleet.manifests import CONTAINER
 
+_PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _NEVER_STARTS = frozenset(
     {
+        *_PULLING,
         "ErrImageNeverPull",
-        "ImagePullBackOff",
         "InvalidImageName",
         "CreateContainerConfigError",
         "CreateContainerError",
@@ -27,8 +28,8 @@ class PodState:
 
     ``running``: the probe container runs. ``answers_kubelet``: the kubelet reached its port.
     ``sidecar``: it has a mesh proxy. ``hopeless``: it will not start, and ``problem`` says why;
-    for a pod that may still start, ``problem`` says what it is waiting for. ``labels`` are those
-    that it really carries.
+    for a pod that may still start, ``problem`` says what it is waiting for. ``pulling``: an image
+    could not be pulled, and the kubelet tries again. ``labels`` are those that it really carries.
     """
 
     name: str
@@ -44,6 +45,7 @@ class PodState:
     hopeless: bool
     problem: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    pulling: bool = False
 
     @property
     def usable(self) -> bool:
@@ -81,6 +83,9 @@ def read_state(item: Mapping[str, Any]) -> PodState:
         hopeless=hopeless or deleted,
         problem="the pod is being deleted" if deleted else problem,
         labels=dict(meta.get("labels") or {}),
+        pulling=any(
+            _waiting(one).get("reason") in _PULLING for one in (probe, *containers.values())
+        ),
     )
 
 
@@ -91,7 +96,7 @@ def _problem(
         reason = status.get("reason") or _exit(containers) or phase
         return True, f"the pod ended: {reason}"
     for name, container in containers.items():
-        waiting = container.get("state", {}).get("waiting", {})
+        waiting = _waiting(container)
         if waiting.get("reason") in _NEVER_STARTS:
             message = str(waiting.get("message", ""))[:300]
             return True, f"container {name}: {waiting['reason']}: {message}"
@@ -104,6 +109,11 @@ def _problem(
         if condition["type"] == "PodScheduled" and condition["status"] != "True":
             return False, f"not scheduled: {condition.get('message', condition.get('reason'))}"
     return False, f"not running yet ({phase})"
+
+
+def _waiting(container: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = container.get("state", {}).get("waiting") or {}
+    return found
 
 
 def _exit(containers: Mapping[str, Mapping[str, Any]]) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.live.support import LAB, Cluster, zt_lab
+from tests.live.support import LAB, ROOT, Cluster, zt_lab
+
+PROBES = "zerotrust-probes"
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +28,26 @@ def scenario(lab: Cluster) -> Iterator[Callable[[str], None]]:
 
     yield apply
     assert lab.left_behind() == []
+
+
+@pytest.fixture(scope="package")
+def _probes_namespace_goes(lab: Cluster) -> Iterator[None]:
+    yield
+    lab.kubectl("delete", "namespace", PROBES, "--ignore-not-found", "--wait=true")
+
+
+@pytest.fixture(autouse=True)
+def probes_namespace(lab: Cluster, _probes_namespace_goes: None) -> None:
+    """The verifier's namespace as an administrator makes it, which no run deletes: Kubernetes
+    takes five seconds at least to delete one. The tests of the pages leave it to the runs."""
+    shipped = (ROOT / "ci" / "rbac" / "zerotrust-verifier.yaml").read_text()
+    namespace, _, _ = shipped.partition("\n---\n")
+    wait_until_not_ending(lab)
+    lab.kubectl("apply", "-f", "-", stdin=namespace)
+
+
+def wait_until_not_ending(lab: Cluster) -> None:
+    """Until the verifier's namespace is not about to vanish with what is put into it."""
+    for item in lab.items("namespaces"):
+        if item["metadata"]["name"] == PROBES and "deletionTimestamp" in item["metadata"]:
+            lab.kubectl("wait", "--for=delete", f"namespace/{PROBES}", "--timeout=90s")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.conftest import PROBES
 from tests.live.support import (
     HOLDS,
     VIOLATED,
@@ -71,7 +72,7 @@ def test_an_enforcing_network_is_shown_and_what_is_not_shown_is_said(
     nodes = {line.partition(" ->")[0] for line in run.results["ZT-NET-000-canaries"]["observed"]}
     assert len([node for node in nodes if node.endswith(("-node1", "-node2"))]) == 2
     left = [n["metadata"]["name"] for n in lab.items("namespaces")]
-    assert not [name for name in left if name.startswith("zerotrust-probes")]
+    assert [name for name in left if name.startswith(PROBES)] == [PROBES]
 
 
 @pytest.fixture

@@ -157,6 +157,7 @@ def window(lab: Cluster) -> Iterator[None]:
             "kind": "Pod",
             "metadata": {"name": name, "namespace": "zt-window", "labels": {"app": name}},
             "spec": {
+                "terminationGracePeriodSeconds": 0,
                 "securityContext": {"runAsNonRoot": True, "runAsUser": 65532},
                 "containers": [
                     {

@@ -35,6 +35,7 @@ workloads:
   right: {namespace: zt-stray, labels: {app: right}, ports: [9009]}
 probe: {image: "registry.company.com/zerotrust/probe:1"}
 """
+# In mangle, where Cilium has no chain: each half hour it puts its own first in filter/FORWARD.
 RULE = ("FORWARD", "-p", "tcp", "--dport", "9009", "-j", "DROP")
 LEFT_IN = policy("zt-stray", "left-in", {"podSelector": app("left"), "policyTypes": ["Ingress"]})
 RIGHT_IN = policy("zt-stray", "right-in", {"podSelector": app("right"), "policyTypes": ["Ingress"]})
@@ -58,11 +59,11 @@ def on_each_node(*command: str) -> None:
 @contextlib.contextmanager
 def filtered() -> Iterator[None]:
     """Drop what goes to the port of ``right``, on all nodes."""
-    on_each_node("iptables", "-w", "-I", *RULE)
+    on_each_node("iptables", "-w", "-t", "mangle", "-I", *RULE)
     try:
         yield
     finally:
-        on_each_node("iptables", "-w", "-D", *RULE)
+        on_each_node("iptables", "-w", "-t", "mangle", "-D", *RULE)
 
 
 @pytest.fixture
@@ -77,6 +78,7 @@ def stray(lab: Cluster) -> Iterator[None]:
                 "metadata": {"name": name, "namespace": "zt-stray", "labels": {"app": name}},
                 "spec": {
                     "nodeName": node,
+                    "terminationGracePeriodSeconds": 0,
                     "securityContext": {"runAsNonRoot": True, "runAsUser": 65532},
                     "containers": [
                         {

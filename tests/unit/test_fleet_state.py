@@ -89,6 +89,7 @@ def test_a_pod_whose_listener_does_not_answer_can_be_asked_but_does_not_answer_t
     "reason",
     [
         "ErrImageNeverPull",
+        "ErrImagePull",
         "ImagePullBackOff",
         "InvalidImageName",
         "CreateContainerConfigError",
@@ -103,13 +104,22 @@ def test_a_container_that_will_not_start_is_hopeless_and_says_why(reason):
     assert found.problem == f"container probe: {reason}: no such image"
 
 
+@pytest.mark.parametrize(
+    ("reason", "again"),
+    [("ErrImagePull", True), ("ImagePullBackOff", True), ("InvalidImageName", False), ("", False)],
+)
+def test_a_pull_that_failed_is_tried_again_by_the_kubelet(reason, again):
+    assert state(waiting(reason), phase="Pending").pulling is again
+    assert state(RUNNING, proxy=waiting(reason)).pulling is again
+
+
 def test_a_proxy_that_will_not_start_is_hopeless_too():
     found = state(RUNNING, proxy=waiting("ImagePullBackOff"))
     assert found.hopeless
     assert "istio-proxy" in found.problem
 
 
-@pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing", "ErrImagePull", ""])
+@pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing", ""])
 def test_a_container_that_may_still_start_is_not_hopeless(reason):
     found = state(waiting(reason), phase="Pending")
     assert not found.hopeless
