@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_zerotrust.admission.engine import AdmissionEngine
+from pytest_zerotrust.cluster import hubble
 from pytest_zerotrust.cluster.api import Api
 from pytest_zerotrust.cluster.connection import open_connection
 from pytest_zerotrust.cluster.nodeports import read_doors
@@ -20,6 +21,7 @@ from pytest_zerotrust.fleet.manifests import own_pod_security
 from pytest_zerotrust.mesh.engine import MeshEngine
 from pytest_zerotrust.network import baseline
 from pytest_zerotrust.network.engine import NetworkEngine
+from pytest_zerotrust.network.refusers import nobody_watches
 from pytest_zerotrust.preflight import image_of
 
 if TYPE_CHECKING:
@@ -73,6 +75,9 @@ def connect(session: ZeroTrustSession) -> Engines:
             intent.probe.host_network,
             intent.baseline_namespaces,
             functools.partial(node_addresses, api),
+            functools.partial(hubble.HubbleWatch, settings.hubble)
+            if settings.hubble
+            else nobody_watches,
         ),
         mesh=MeshEngine(fleet, intent, live),
         admission=AdmissionEngine(api, run, intent.admission or AdmissionIntent()),

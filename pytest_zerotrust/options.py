@@ -70,6 +70,14 @@ def add_options(parser: pytest.Parser) -> None:
         help="How many admission cases are sent: default, or full for every case over every way in",
     )
     group.addoption(
+        "--zt-hubble",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="A Cilium Hubble (host:port) to be asked who dropped what was refused; never needed "
+        "for a verdict",
+    )
+    group.addoption(
         "--zt-artifacts", metavar="DIR", help="Folder for the evidence of every check, as JSON"
     )
     group.addoption(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_zerotrust.cluster import hubble
 from pytest_zerotrust.cluster.connection import ClusterOptions
 from pytest_zerotrust.errors import UsageProblem
 from pytest_zerotrust.options import names_kubeconfig
@@ -29,6 +30,7 @@ class Settings:
     artifacts: Path | None
     keep: str
     admission_profile: str | None = None
+    hubble: tuple[str, ...] = ()
 
 
 def resolve(config: pytest.Config) -> Settings:
@@ -56,6 +58,9 @@ def resolve(config: pytest.Config) -> Settings:
         cluster = ClusterOptions(in_cluster=True)
         source = "--in-cluster"
     artifacts = config.getoption("zt_artifacts")
+    hubbles = tuple(map(_hubble_address, config.getoption("zt_hubble")))
+    if hubbles:
+        hubble.demand_packages()
     return Settings(
         cluster=cluster,
         cluster_source=source,
@@ -67,6 +72,18 @@ def resolve(config: pytest.Config) -> Settings:
         artifacts=Path(config.invocation_params.dir, artifacts) if artifacts else None,
         keep=config.getoption("zt_keep"),
         admission_profile=config.getoption("zt_admission"),
+        hubble=hubbles,
+    )
+
+
+def _hubble_address(given: str) -> str:
+    """An address as gRPC takes it. Raises UsageProblem if it is none."""
+    host, _, port = given.rpartition(":")
+    if given.startswith("unix:///") or (host and port.isdigit() and "/" not in given):
+        return given
+    raise UsageProblem(
+        f"--zt-hubble {given} is no address: give host:port, or unix:///path of a socket. "
+        "With `cilium hubble port-forward` running, it is localhost:4245."
     )
 
 

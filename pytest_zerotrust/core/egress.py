@@ -86,7 +86,10 @@ def join(facts: EgressFacts, parts: Sequence[Result]) -> Result:
     if worst is not None:
         verdict, reason, headline = worst.verdict, worst.reason, worst.headline
     named = list(zip(facts.addresses, parts, strict=True))
-    explained = {a.address: p.evidence["policies"] for a, p in named if "policies" in p.evidence}
+    explained = {
+        key: {a.address: p.evidence[key] for a, p in named if key in p.evidence}
+        for key in ("policies", "hubble")
+    }
     return Result(
         control=facts.control,
         subject=facts.subject,
@@ -111,7 +114,7 @@ def join(facts: EgressFacts, parts: Sequence[Result]) -> Result:
                 }
                 for a in facts.addresses
             },
-            **({"policies": explained} if explained else {}),
+            **{key: found for key, found in explained.items() if found},
         },
     )
 

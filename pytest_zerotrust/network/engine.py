@@ -35,6 +35,7 @@ from pytest_zerotrust.network.declared import Declared, ReadPolicies, nothing_re
 from pytest_zerotrust.network.egress import add_egress, node_addresses
 from pytest_zerotrust.network.enforcement import seal_and_measure
 from pytest_zerotrust.network.nodeports import ReadDoors, add_ways_around, no_doors
+from pytest_zerotrust.network.refusers import WatchDrops, nobody_watches
 from pytest_zerotrust.network.settle import observe_until_settled
 from pytest_zerotrust.network.snapshot import Snapshot, make_index
 from pytest_zerotrust.network.surroundings import Surroundings, look_around
@@ -53,6 +54,7 @@ class NetworkEngine:
     host_network: bool = False
     baseline_namespaces: Sequence[str] = ()
     read_nodes: Callable[[], Mapping[str, str]] = dict
+    watch_drops: WatchDrops = nobody_watches
     _snapshot: Snapshot | None = None
     _failed: dict[str, ZeroTrustError] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -71,6 +73,7 @@ class NetworkEngine:
             self.host_network,
             self.baseline_namespaces,
             self.read_nodes,
+            self.watch_drops,
         )
 
     def snapshot(self, check: Check, demanded: Iterable[Check]) -> Snapshot:
@@ -168,7 +171,8 @@ class NetworkEngine:
         asks_dns = any(isinstance(check, DnsCheck) for check in checks)
         areas = [places, *([[DNS_NAMESPACE]] if asks_dns else [])]
         before = [self.read_policies(area) for area in areas]
-        rounds = tuple(observe_until_settled(observe, asked.expected))
+        with self.watch_drops() as watch:
+            rounds = tuple(observe_until_settled(observe, asked.expected))
         after = [self.read_policies(area) for area in areas]
         declared = Declared(before[0], after[0])
         births = self._births(newborns, members)
@@ -206,6 +210,7 @@ class NetworkEngine:
             ),
             around=around,
             surroundings=surroundings,
+            drops=watch.log(),
         )
 
     def _still_sealed(self) -> bool:

@@ -33,6 +33,7 @@ from pytest_zerotrust.network.engine import NetworkEngine
 from pytest_zerotrust.network.judge_canaries import judge_canaries
 from pytest_zerotrust.network.judge_more import judge_birth, judge_way_out
 from pytest_zerotrust.network.nodeports import judge_ways_around
+from pytest_zerotrust.network.refusers import with_refuser
 from pytest_zerotrust.network.snapshot import Snapshot
 
 
@@ -100,7 +101,8 @@ class Judge:
                 reproduce=self.by_hand(source, attempt.ip, attempt.port) if attempt else "",
             )
         )
-        return explain(result, check.expected, self.declared(source, target, check.flow.port))
+        explained = explain(result, check.expected, self.declared(source, target, check.flow.port))
+        return with_refuser(self.snapshot, explained, name, target.name)
 
     def declared(self, source: PodSpec, target: PodSpec, port: Port) -> Explanation:
         """What the policies imply for a flow between two probe pods."""
@@ -135,7 +137,8 @@ class Judge:
                 reproduce=self.by_hand(source, attempt.ip, attempt.port) if attempt else "",
             )
             declared = self.declared(source, target, port)
-            parts.append(explain(judge_flow(facts), Expected.DENIED, declared))
+            explained = explain(judge_flow(facts), Expected.DENIED, declared)
+            parts.append(with_refuser(self.snapshot, explained, name, target.name))
         ports = ", ".join(map(str, target.side_ports))
         headline = f"{check.control} {names[0]} -> {names[1]} other ports denied ({ports})"
         return combine(check.control, check.subject, headline, parts)

@@ -11,8 +11,9 @@ from pytest_zerotrust.core.observation import Seen
 from pytest_zerotrust.core.reachability import Liveness
 from pytest_zerotrust.core.verdict import Result
 from pytest_zerotrust.network.checks import EgressCheck, NewbornCheck
-from pytest_zerotrust.network.egress import facts_of
+from pytest_zerotrust.network.egress import facts_of, flow_name
 from pytest_zerotrust.network.newborn import Birth
+from pytest_zerotrust.network.refusers import with_refuser
 
 if TYPE_CHECKING:
     from pytest_zerotrust.network.judge import Judge
@@ -43,10 +44,14 @@ def judge_way_out(judge: Judge, check: EgressCheck) -> Result:
     )
     member = snapshot.members[source.name]
     parts = [
-        explain(
-            judge_address(facts, address),
-            check.expected,
-            snapshot.beyond.outside(member, check.outside, address),
+        with_refuser(
+            snapshot,
+            explain(
+                judge_address(facts, address),
+                check.expected,
+                snapshot.beyond.outside(member, check.outside, address),
+            ),
+            flow_name(check, address.ip),
         )
         for address in addresses
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pytest_zerotrust.core.drops import NOT_ASKED, DropLog
 from pytest_zerotrust.core.observation import DnsObservation, Observation, Seen
 from pytest_zerotrust.fleet.fleet import Member
 from pytest_zerotrust.fleet.plan import PodSpec
@@ -42,6 +43,7 @@ class Snapshot:
     beyond: Beyond
     around: WaysAround
     surroundings: Surroundings
+    drops: DropLog = NOT_ASKED
 
     @property
     def held(self) -> tuple[Round, ...]:

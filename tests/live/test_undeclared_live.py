@@ -24,6 +24,7 @@ from tests.live.support import (
     differences,
     run_suite,
 )
+from tests.live.test_hubble_live import hubbles
 from tests.live.test_network_holes_live import added, app, policy
 
 pytestmark = pytest.mark.live
@@ -112,9 +113,9 @@ def test_what_nobody_declared_earns_no_verdict(scenario, lab: Cluster, stray: No
     assert differences(expected, free.verdicts) == [], free.output
 
     with filtered():
-        run = run_suite(tmp_path / "filtered", *arguments)
+        run = run_suite(tmp_path / "filtered", *arguments, *hubbles())
         with added(lab, RIGHT_IN):
-            declared = run_suite(tmp_path / "declared", *arguments)
+            declared = run_suite(tmp_path / "declared", *arguments, *hubbles())
         intent.write_text(f"{INTENT}flows: [left -> right:9009]\n")
         wanted = run_suite(tmp_path / "wanted", "--zt-intent", str(intent), "-k", "NET-003")
     expected = dict.fromkeys(run.verdicts, HOLDS) | dict.fromkeys(undeclared, INCONCLUSIVE)
@@ -127,6 +128,11 @@ def test_what_nobody_declared_earns_no_verdict(scenario, lab: Cluster, stray: No
         "zt-stray/left -> zt-stray/right:9009/tcp by pod IP denied (dropped), "
         "but by nothing that is declared" in run.output
     )
+    # What Cilium did not drop, it does not claim; with the policy, the filter still is the first.
+    for name in to_right:
+        for found in (run, declared):
+            assert found.results[name]["evidence"]["hubble"] == {"drops": [], "problems": []}
+        assert "refuser: Hubble shows no drop of this flow" in run.results[name]["objects"]
     assert set(declared.verdicts.values()) == {HOLDS}, declared.output
     assert declared.status == 0
     cut = wanted.results["ZT-NET-003-left->right:9009/tcp-pod-ip"]
