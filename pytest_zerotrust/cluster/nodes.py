@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_zerotrust.cluster.api import Api, ApiFailure, ApiUnreachable
+from pytest_zerotrust.core.nodes import NodeList
 
 MOST = 10
 """Nodes that are looked at; a cluster may have thousands."""
@@ -39,26 +40,32 @@ MOST_ADDRESSES = 50
 """Nodes at whose address destinations are asked."""
 
 
-def node_addresses(api: Api) -> dict[str, str]:
-    """The internal addresses of the first nodes that are ready, by their names; those of the
-    control plane come first. Empty without the right to list nodes.
+def node_addresses(api: Api) -> NodeList:
+    """The internal addresses of the first nodes that are ready; those of the control plane come
+    first. None, and a word about it, without the right to list nodes.
 
     Raises ApiFailure or ApiUnreachable: what is asked must not depend on a server in trouble.
     """
     response = api.request("GET", "/api/v1/nodes")
     if response.status in _NO_RIGHT:
-        return {}
+        return NodeList(
+            left_out="nodes on which no probe pod runs were not asked: they may not be listed"
+        )
     items = response.body.get("items")
     if not response.ok or not isinstance(items, list):
         raise ApiFailure(response, "GET /api/v1/nodes")
     items.sort(key=lambda item: (_CONTROL_PLANE not in _labels(item), item["metadata"]["name"]))
     found: dict[str, str] = {}
+    ready = 0
     for item in items:
         addresses = (item.get("status") or {}).get("addresses") or ()
         inner = [a.get("address") for a in addresses if a.get("type") == "InternalIP"]
-        if inner and inner[0] and _is_ready(item) and len(found) < MOST_ADDRESSES:
-            found[str(item["metadata"]["name"])] = str(inner[0])
-    return found
+        if inner and inner[0] and _is_ready(item):
+            ready += 1
+            if ready <= MOST_ADDRESSES:
+                found[str(item["metadata"]["name"])] = str(inner[0])
+    left_out = f"only the first {MOST_ADDRESSES} of {ready} nodes were asked"
+    return NodeList(addresses=found, left_out=left_out if ready > MOST_ADDRESSES else "")
 
 
 _CONTROL_PLANE = "node-role.kubernetes.io/control-plane"

@@ -21,7 +21,8 @@ KUBERNETES = "kubernetes"
 GREETING = "GET / HTTP/1.0\r\n\r\n"
 """What a TCP server is told where the intent does not say: most answer, if only to complain."""
 
-_ON_NODES = (OutsideKind.KUBELET, OutsideKind.ETCD, OutsideKind.NODE)
+ON_NODES = (OutsideKind.KUBELET, OutsideKind.ETCD, OutsideKind.NODE)
+"""Destinations that are looked for at the address of every node."""
 
 
 def addresses(outside: Outside, nodes: Mapping[str, str]) -> tuple[str, ...]:
@@ -33,7 +34,7 @@ def addresses(outside: Outside, nodes: Mapping[str, str]) -> tuple[str, ...]:
         return (KUBERNETES,)
     if outside.kind is OutsideKind.DNS_NAME:
         return (outside.dns_name,)
-    if outside.kind in _ON_NODES:
+    if outside.kind in ON_NODES:
         return tuple(sorted(set(nodes.values())))
     return (outside.address,)
 

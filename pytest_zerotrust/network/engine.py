@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
 from pytest_zerotrust.cluster.discovery import LiveWorkload
 from pytest_zerotrust.cluster.servers import DNS_NAMESPACE
 from pytest_zerotrust.core.intent import Workload
+from pytest_zerotrust.core.nodes import NodeList
 from pytest_zerotrust.errors import ZeroTrustError
 from pytest_zerotrust.fleet import topology
 from pytest_zerotrust.fleet.fleet import Fleet, Member
@@ -53,7 +54,7 @@ class NetworkEngine:
     read_doors: ReadDoors = no_doors
     host_network: bool = False
     baseline_namespaces: Sequence[str] = ()
-    read_nodes: Callable[[], Mapping[str, str]] = dict
+    read_nodes: Callable[[], NodeList] = NodeList
     watch_drops: WatchDrops = nobody_watches
     _snapshot: Snapshot | None = None
     _failed: dict[str, ZeroTrustError] = field(default_factory=dict)
@@ -142,12 +143,13 @@ class NetworkEngine:
         enforcement = seal_and_measure(self.fleet, members, sorted(nodes))
         sealed = time.monotonic()
         services = self._services(checks, twins, members)
+        nodes_asked = self._nodes_asked(checks, members)
         asked = AttemptList(
             fleet=self.fleet,
             members=members,
             twins=twins,
             services=services,
-            nodes=self._node_addresses(checks, members),
+            nodes=nodes_asked.addresses,
         )
         asked.add_flows(c for c in checks if isinstance(c, FlowCheck))
         asked.add_side_ports(c for c in checks if isinstance(c, SidePortsCheck))
@@ -195,6 +197,7 @@ class NetworkEngine:
             rounds=rounds,
             attempts=asked.attempts,
             nodes=asked.nodes,
+            nodes_left_out=nodes_asked.left_out,
             services=services,
             covered=frozenset(check.id for check in checks),
             index=make_index(rounds, asked.attempts, members),
@@ -276,12 +279,12 @@ class NetworkEngine:
                     asked.add_barrier(nodes, spec, ip)
                 return
 
-    def _node_addresses(
-        self, checks: Iterable[Check], members: Mapping[str, Member]
-    ) -> dict[str, str]:
+    def _nodes_asked(self, checks: Iterable[Check], members: Mapping[str, Member]) -> NodeList:
         """The nodes whose addresses are asked: those that can be listed, and those of our pods."""
         wanted = any(isinstance(check, (EgressCheck, NodePortCheck)) for check in checks)
-        return {**(self.read_nodes() if wanted else {}), **node_addresses(members)}
+        listed = self.read_nodes() if wanted else NodeList()
+        ours = node_addresses(members)
+        return replace(listed, addresses={**listed.addresses, **ours})
 
     def _host_network(self, nodes: Iterable[str]) -> dict[str, Member] | None:
         """The probe pods in the network of their nodes, by node; None if they are not allowed."""

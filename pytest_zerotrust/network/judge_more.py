@@ -11,7 +11,7 @@ from pytest_zerotrust.core.observation import Seen
 from pytest_zerotrust.core.reachability import Liveness
 from pytest_zerotrust.core.verdict import Result
 from pytest_zerotrust.network.checks import EgressCheck, NewbornCheck
-from pytest_zerotrust.network.egress import facts_of, flow_name
+from pytest_zerotrust.network.egress import ON_NODES, facts_of, flow_name
 from pytest_zerotrust.network.newborn import Birth
 from pytest_zerotrust.network.refusers import with_refuser
 
@@ -28,6 +28,8 @@ def judge_way_out(judge: Judge, check: EgressCheck) -> Result:
     if problem:
         return judge.not_tested(check, f"{name} -> {check.outside.name}", problem)
     addresses = facts_of(snapshot, check, source)
+    left_out = snapshot.nodes_left_out if check.outside.kind in ON_NODES else ""
+    notes = (f"note: {left_out}",) if left_out else ()
     facts = EgressFacts(
         control=check.control,
         subject=check.subject,
@@ -36,7 +38,7 @@ def judge_way_out(judge: Judge, check: EgressCheck) -> Result:
         expected=check.expected,
         addresses=addresses,
         source_lives=judge.source_lives(source),
-        objects=(f"Pod {source.where}",),
+        objects=(f"Pod {source.where}", *notes),
         remedy=judge.remedy_of(check.control),
         reproduce=judge.by_hand(
             source, addresses[0].ip if addresses else "", check.outside.port.number

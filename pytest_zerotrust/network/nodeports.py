@@ -8,6 +8,7 @@ same traffic policy stands before the twin, so that the answer proves itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_zerotrust.cluster.discovery import LiveWorkload
@@ -159,7 +160,10 @@ def judge_ways_around(judge: Judge, check: NodePortCheck) -> Result:
     sources = {way.flow.source for way in ways}
     services = ", ".join(sorted({way.service for way in ways}))
     headline = f"{head} denied to all {len(sources)} who may not reach it (like {services})"
-    return combine(check.control, check.subject, headline, parts)
+    found = combine(check.control, check.subject, headline, parts)
+    left_out = judge.snapshot.nodes_left_out
+    notes = (f"note: {left_out}",) if left_out else ()
+    return replace(found, objects=(*found.objects, *notes))
 
 
 def _said(check: NodePortCheck, verdict: Verdict, reason: str, headline: str) -> Result:

@@ -22,7 +22,8 @@ from pytest_zerotrust.network.ways import WaysAround
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """What one batch saw: the pods before and after it, the rounds, and the addresses used.
-    ``nodes`` are the addresses of the nodes that were asked, by their names.
+    ``nodes`` are the addresses of the nodes that were asked, by their names; ``nodes_left_out``
+    says which were not, and why.
 
     ``sealed`` is False if the policy of the sealed canaries was not there any more afterwards.
     """
@@ -44,6 +45,7 @@ class Snapshot:
     around: WaysAround
     surroundings: Surroundings
     drops: DropLog = NOT_ASKED
+    nodes_left_out: str = ""
 
     @property
     def held(self) -> tuple[Round, ...]:

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_zerotrust.checks import checks_of
 from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
-from pytest_zerotrust.cluster.nodes import MOST, node_addresses, usable_nodes
+from pytest_zerotrust.cluster.nodes import MOST, MOST_ADDRESSES, node_addresses, usable_nodes
 from pytest_zerotrust.core.policy import Dialect, Endpoint, Kind, Outcome, PolicySet, parse_policy
 from pytest_zerotrust.core.reachability import Expected
 from pytest_zerotrust.core.verdict import Result, Verdict
@@ -188,9 +188,15 @@ def test_addresses_of_ready_nodes_are_read_the_control_plane_first():
             return Response()
 
     found = node_addresses(Api())  # type: ignore[arg-type]
-    assert list(found.items()) == [("z", "10.0.0.9"), ("a", "10.0.0.1")]
+    assert list(found.addresses.items()) == [("z", "10.0.0.9"), ("a", "10.0.0.1")]
+    assert found.left_out == ""
+    Response.body = {"items": [at(f"n{i:02}", f"10.0.1.{i}") for i in range(MOST_ADDRESSES + 2)]}
+    found = node_addresses(Api())  # type: ignore[arg-type]
+    assert len(found.addresses) == MOST_ADDRESSES
+    assert found.left_out == "only the first 50 of 52 nodes were asked"
     Response.ok, Response.status = False, 403
-    assert node_addresses(Api()) == {}  # type: ignore[arg-type]
+    found = node_addresses(Api())  # type: ignore[arg-type]
+    assert (found.addresses, "may not be listed" in found.left_out) == ({}, True)
     # With a server in trouble nobody knows which nodes there are.
     Response.status = 500
     with pytest.raises(ApiFailure):

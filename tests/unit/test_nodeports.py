@@ -13,6 +13,7 @@ import pytest
 from pytest_zerotrust.checks import checks_of
 from pytest_zerotrust.cluster.api import ApiUnreachable
 from pytest_zerotrust.cluster.nodeports import Door, doors_of, read_doors
+from pytest_zerotrust.core.nodes import NodeList
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.intent.load import intent_from_text
 from pytest_zerotrust.network import engine as engine_module
@@ -37,6 +38,7 @@ flows: [gateway -> store:5432]
 """
 DOOR = Door(service="web/store", protocol="TCP", target=5432, selector={"app": "store"})
 NODES = {"node-1": "172.16.0.1", "node-2": "172.16.0.2"}
+LEFT_OUT = "only the first 2 of 9 nodes were asked"
 STORE = "ZT-NET-012-store-node-port"
 
 
@@ -70,7 +72,7 @@ def results(
         intent.workloads,
         live_of(intent),
         read_doors=lambda namespace: doors,
-        read_nodes=lambda: nodes,
+        read_nodes=lambda: NodeList(addresses=nodes),
     )
     checks = checks_of("node-ports", intent)
     found = {}
@@ -133,7 +135,7 @@ def test_an_answer_with_the_proof_is_a_violation():
         intent.workloads,
         live_of(intent),
         read_doors=lambda namespace: (DOOR,),
-        read_nodes=lambda: NODES,
+        read_nodes=lambda: NodeList(addresses=NODES, left_out=LEFT_OUT),
     )
     checks = checks_of("node-ports", intent)
     (check,) = [c for c in checks if c.id == STORE]
@@ -141,6 +143,7 @@ def test_an_answer_with_the_proof_is_a_violation():
     result = Judge(engine, engine.snapshot(check, checks)).of(check)
     assert result.verdict is VIOLATED
     assert "web/batch -> web/store:5432/tcp by node port at 172.16.0.1 REACHED" in result.headline
+    assert result.objects[-1] == f"note: {LEFT_OUT}"
 
 
 def test_without_a_canary_by_a_node_port_nothing_holds():
