@@ -8,6 +8,7 @@ a test path; ``--option=FILE`` is safe.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 from collections.abc import Sequence
@@ -25,8 +26,15 @@ def add_options(parser: pytest.Parser) -> None:
     """Register every option but ``--kubeconfig``."""
     group = parser.getgroup("zerotrust", "zero trust of a Kubernetes cluster")
     group.addoption(
-        "--kube-context", metavar="NAME", help="Context of the kubeconfig (default: its current)"
+        "--kube-context",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="Context of the kubeconfig (default: its current). Give it several times to test "
+        "several clusters, one after another",
     )
+    # Which of several contexts this process is for; not for people.
+    group.addoption("--zt-this-context", help=argparse.SUPPRESS)
     group.addoption(
         "--in-cluster",
         action="store_true",

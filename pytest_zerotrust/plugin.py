@@ -60,6 +60,12 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """End where everything was done already, or where only text is asked for."""
     if _RERUN in config.stash:
         return config.stash[_RERUN]
+    if len(config.getoption("kube_context")) > 1 and not config.getoption("zt_rbac"):
+        from pytest_zerotrust.clusters import run_each, several_contexts
+
+        contexts = several_contexts(config)
+        if contexts:
+            return run_each(config, contexts)
     if config.getoption("zt_rbac"):
         from pytest_zerotrust.session import print_rbac
 

@@ -36,7 +36,7 @@ class Settings:
 def resolve(config: pytest.Config) -> Settings:
     """Read the options. Raises UsageProblem if they contradict each other."""
     kubeconfig = config.getoption("kubeconfig", None) if names_kubeconfig(config) else None
-    context = config.getoption("kube_context")
+    context = _context(config)
     in_cluster = bool(config.getoption("in_cluster"))
     if kubeconfig and in_cluster:
         raise UsageProblem(
@@ -74,6 +74,13 @@ def resolve(config: pytest.Config) -> Settings:
         admission_profile=config.getoption("zt_admission"),
         hubble=hubbles,
     )
+
+
+def _context(config: pytest.Config) -> str | None:
+    """The context of this process; several are told apart before anything else is read."""
+    this: str | None = config.getoption("zt_this_context")
+    given: list[str] = config.getoption("kube_context")
+    return this or (given[-1] if given else None)
 
 
 def _hubble_address(given: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import inspect
 import json
@@ -52,7 +53,8 @@ def registered() -> dict[str, dict[str, Any]]:
     parser = RecordingParser()
     add_options(parser)  # type: ignore[arg-type]
     add_kubeconfig(parser)  # type: ignore[arg-type]
-    return parser.options
+    # Some are for the verifier's own processes, and not for people.
+    return {n: o for n, o in parser.options.items() if o.get("help") is not argparse.SUPPRESS}
 
 
 def test_options(registered: dict[str, dict[str, Any]]):

@@ -71,6 +71,7 @@ class Cluster:
     nodes: tuple[str, ...] = ("node-1", "node-2")
     undeletable: bool = False
     cluster_wide: bool = True
+    pods_start: bool = True
     webhook: Object = field(default_factory=lambda: dict(FAILS_CLOSED))
 
     def __post_init__(self) -> None:
@@ -118,6 +119,8 @@ class Cluster:
             "containerStatuses": statuses,
             "conditions": [{"type": "Ready", "status": "True"}],
         }
+        if not self.pods_start:
+            body["status"] = {"phase": "Pending"}
         self._kind(namespace, "pods")[body["metadata"]["name"]] = body
         return body
 

@@ -1,0 +1,139 @@
+"""Several clusters in one run: a pytest process of its own for each context, one after another.
+
+Nothing is shared between them, so what breaks one cluster's run spoils no other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from pytest_zerotrust.outcome import printable
+from pytest_zerotrust.report.clusters import ClusterRun, joint_status, read_run, table
+
+INTERRUPTED = int(pytest.ExitCode.INTERRUPTED)
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    context: str
+    name: str
+    """The context as a part of file names."""
+    artifacts: Path
+
+
+def several_contexts(config: pytest.Config) -> tuple[str, ...]:
+    """The contexts, if more than one is asked for and this process is not the run of one of them.
+
+    Raises pytest.UsageError if one stands there twice.
+    """
+    contexts = tuple(config.getoption("kube_context"))
+    if len(contexts) < 2 or config.getoption("zt_this_context"):
+        return ()
+    twice = next((c for c in contexts if contexts.count(c) > 1), None)
+    if twice is not None:
+        raise pytest.UsageError(
+            f"zerotrust: --kube-context {twice} is given more than once. Name each context once."
+        )
+    if config.getoption("zt_draft"):
+        raise pytest.UsageError(
+            "zerotrust: --zt-draft writes the draft of one cluster: give one --kube-context."
+        )
+    return contexts
+
+
+def run_each(config: pytest.Config, contexts: Sequence[str]) -> int:
+    """Run pytest once for each context, show a table of all, and return the joint exit status.
+
+    Evidence goes to a folder for each context below that of ``--zt-artifacts``, JUnit files get the
+    name of the context. An interrupt ends the present run, which deletes what it made, and all.
+    """
+    with tempfile.TemporaryDirectory(prefix="zerotrust-") as folder:
+        given = config.getoption("zt_artifacts")
+        top = Path(config.invocation_params.dir, given) if given else Path(folder)
+        parts = list(_parts(contexts, top))
+        runs: list[ClusterRun] = []
+        for part in parts:
+            status: int | None = None
+            if INTERRUPTED not in [run.status for run in runs]:
+                print(f"{' cluster ' + printable(part.context) + ' ':=^80}", flush=True)
+                # What an earlier run left there must not be taken for this one's.
+                (part.artifacts / "zerotrust.json").unlink(missing_ok=True)
+                status = _run(config, part)
+            runs.append(read_run(part.context, status, part.artifacts / "zerotrust.json"))
+    print(f"{' zero trust: clusters ':=^80}")
+    for line in table(runs):
+        print(printable(line))
+    return joint_status(runs)
+
+
+def _parts(contexts: Sequence[str], top: Path) -> Iterator[_Part]:
+    taken: set[str] = set()
+    for context in contexts:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", context).strip(".") or "context"
+        number = 2
+        while name in taken:
+            name, number = f"{name.rstrip('0123456789-')}-{number}", number + 1
+        taken.add(name)
+        yield _Part(context=context, name=name, artifacts=top / name)
+
+
+def _run(config: pytest.Config, part: _Part) -> int:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *(os.fspath(argument) for argument in config.invocation_params.args),
+        f"--zt-this-context={part.context}",
+        f"--zt-artifacts={part.artifacts}",
+        *_junit(config, part),
+    ]
+    # A child in the same group: Ctrl-C in a terminal reaches it as it reaches us.
+    child = subprocess.Popen(command, cwd=config.invocation_params.dir)  # noqa: S603 - our own words
+    ended = False
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        nonlocal ended
+        ended = True
+        child.send_signal(number)
+
+    before = {
+        number: signal.signal(number, forward)
+        for number in _FORWARDED
+        if signal.getsignal(number) is signal.SIG_DFL
+    }
+    try:
+        while True:
+            try:
+                status = child.wait()
+                break
+            except KeyboardInterrupt:
+                # The child deletes what it made; a second Ctrl-C reaches it as well.
+                ended = True
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return INTERRUPTED if ended or status < 0 else status
+
+
+def _junit(config: pytest.Config, part: _Part) -> list[str]:
+    file = config.getoption("xmlpath", None)
+    if not file:
+        return []
+    path = Path(file)
+    return [
+        f"--junitxml={path.with_name(f'{path.stem}-{part.name}{path.suffix}')}",
+        "--override-ini",
+        f"junit_suite_name={part.name}",
+    ]
