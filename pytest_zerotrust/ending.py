@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -140,8 +141,11 @@ def exit_status(status: int, session: ZeroTrustSession) -> int:
     return status
 
 
-def write_artifacts(folder: Path, session: ZeroTrustSession) -> None:
-    """Write every result as JSON into ``folder``; a full disk is told, not raised."""
+def write_artifacts(folder: Path, session: ZeroTrustSession) -> bool:
+    """Write every result as JSON into ``folder``, whole or not at all.
+
+    Returns False if that was not possible: a full disk is told, not raised.
+    """
     assert session.run is not None
     data = {
         "schema": "zerotrust.report/v1",
@@ -149,9 +153,10 @@ def write_artifacts(folder: Path, session: ZeroTrustSession) -> None:
         "level_reached": session.collector.level_reached,
         "waivers": as_data(session.collector.states_of(session.waived)),
     }
+    part = folder / f"zerotrust.json.{session.run.id}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "zerotrust.json").open("w", encoding="utf-8") as file:
+        with part.open("w", encoding="utf-8") as file:
             # One result a line: thousands of them, indented, would take seconds to write.
             file.write(json.dumps(data, indent=2, sort_keys=True).removesuffix("\n}"))
             file.write(',\n  "results": [')
@@ -159,5 +164,10 @@ def write_artifacts(folder: Path, session: ZeroTrustSession) -> None:
                 file.write(",\n" if number else "\n")
                 file.write(json.dumps(result, sort_keys=True))
             file.write("\n  ]\n}\n")
+        part.replace(folder / "zerotrust.json")
+        return True
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         print(f"zerotrust: the evidence could not be written to {folder}: {error}", file=sys.stderr)
+        return False

@@ -275,14 +275,22 @@ class ZeroTrustSession:
             return
         # From here on an interrupt is only noted: a second Ctrl-C must not leave pods behind.
         with Unhurried(lambda text: print(f"\nzerotrust: {text}", file=sys.stderr)):
-            from pytest_zerotrust.ending import clean_up, exit_status, write_artifacts
+            from pytest_zerotrust.ending import (
+                INCONCLUSIVE,
+                clean_up,
+                exit_status,
+                write_artifacts,
+            )
 
             only_told = self._config.getoption("zt_plan")
             if self.run is not None and self.settings.cluster is not None and not only_told:
                 self.collector.cleanup = clean_up(self, status=int(session.exitstatus))
             session.exitstatus = exit_status(int(session.exitstatus), self)
             if self.settings.artifacts is not None and self.run is not None:
-                write_artifacts(self.settings.artifacts, self)
+                written = write_artifacts(self.settings.artifacts, self)
+                if not written and session.exitstatus == 0:
+                    # Who asked for evidence and got none has no green run.
+                    session.exitstatus = INCONCLUSIVE
 
     def summarise(self, terminalreporter: Any) -> None:
         """Show the table of levels."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,3 +73,68 @@ def test_a_service_that_publishes_unready_addresses_keeps_the_twin_from_being_ma
     assert run.status == 6, run.output
     assert set(run.about("web").values()) == {INCONCLUSIVE}
     assert "Service legacy/greedy publishes addresses that are not ready" in run.output
+
+
+BUDGETS = {"database": {"minAvailable": 1}, "api-gateway": {"maxUnavailable": 1}}
+COUNTS = ("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods")
+
+
+def counts(lab: Cluster) -> dict[str, dict[str, int]]:
+    """What the disruption controller makes of the budgets, once it has seen them."""
+    items = lab.items("poddisruptionbudgets", "-n", "production")
+    statuses: dict[str, Mapping[str, Any]] = {i["metadata"]["name"]: i["status"] for i in items}
+    return {name: {c: status.get(c, -1) for c in COUNTS} for name, status in statuses.items()}
+
+
+@pytest.fixture
+def budgets(lab: Cluster) -> Iterator[None]:
+    """One budget that allows no disruption, and one that allows one."""
+    for app, words in BUDGETS.items():
+        spec = {"selector": {"matchLabels": {"app": app}}, **words}
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": app, "namespace": "production"},
+            "spec": spec,
+        }
+        lab.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+    yield
+    lab.kubectl("delete", "poddisruptionbudgets", "-n", "production", *BUDGETS)
+
+
+def may_evict(lab: Cluster, pod: str) -> bool:
+    """Whether a drain would be let evict a pod (asked as a dry run)."""
+    path = f"/api/v1/namespaces/production/pods/{pod}/eviction?dryRun=All"
+    body = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": pod, "namespace": "production"},
+    }
+    said = lab.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body), check=False)
+    return "Success" in said
+
+
+def test_no_disruption_budget_counts_a_twin_and_drains_go_on(
+    scenario, lab: Cluster, budgets: None, tmp_path: Path
+):
+    scenario("hardened")
+    wanted = {"database": (1, 1, 0, 1), "api-gateway": (1, 0, 1, 1)}
+    before = {name: dict(zip(COUNTS, numbers, strict=True)) for name, numbers in wanted.items()}
+    process = start(tmp_path, "-k", "NET-002-database or NET-002-api-gateway or NET-000")
+    wait_for(lambda: len(running_twins(lab)) >= 2, process)
+    twins = {twin["labels"]["app"]: twin["name"] for twin in running_twins(lab)}  # type: ignore[index]
+    pods = lab.items("pods", "-n", "production", "-l", "!zerotrust.dev/run")
+    names = {pod["metadata"]["labels"]["app"]: pod["metadata"]["name"] for pod in pods}
+    # As without us: the application with a budget of nothing stays, the other may go.
+    assert may_evict(lab, names["api-gateway"])
+    assert not may_evict(lab, names["database"])
+    # A twin stands in nobody's way, whatever the budget of the application it stands for.
+    assert may_evict(lab, twins["database"])
+    looks = 0
+    while process.poll() is None:
+        assert counts(lab) == before
+        looks += 1
+    run = finish(process, tmp_path)
+    assert run.status == 0, run.output
+    assert looks > 2
+    assert counts(lab) == before

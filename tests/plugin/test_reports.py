@@ -69,6 +69,14 @@ def test_evidence_that_cannot_be_written_changes_no_verdict(leaky: Project):
     assert "could not be written" in text_of(result)
 
 
+def test_a_green_run_without_the_evidence_that_was_asked_for_is_6(project: Project):
+    project.intent(ADMISSION)
+    project.write("out", "a file")
+    result = project.verify("--zt-conformance", "-k", "ZT-ADM-001", "--zt-artifacts=out")
+    assert result.ret == 6
+    assert "could not be written" in text_of(result)
+
+
 def test_the_table_counts_verdicts_by_level(leaky: Project):
     text = text_of(leaky.verify("--zt-conformance", "-k", "ZT-ADM or ZT-MSH"))
     rows = {line[0]: line.split() for line in text.splitlines() if line[:3] in ("2  ", "3  ")}

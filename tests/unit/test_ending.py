@@ -207,6 +207,7 @@ def test_the_evidence_is_written_as_json_with_every_result_and_its_test(tmp_path
     assert data["run"] == "abc"
     assert data["schema"] == "zerotrust.report/v1"
     assert [(r["test"], r["verdict"]) for r in data["results"]] == [("t.py::t", "holds")]
+    assert [file.name for file in folder.iterdir()] == ["zerotrust.json"]
 
 
 @pytest.mark.parametrize("tests", [0, 1, 3])
