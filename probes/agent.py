@@ -623,7 +623,7 @@ async def probe_watch(request: Json) -> Json:
         "end": "complete",
         "began": began,
         "entries": line.entries,
-        "kept": await still_answers(kept, request),
+        "kept": await still_answers(kept, request, request.get("last_timeout")),
     }
 
 
@@ -637,14 +637,16 @@ async def kept_open(request: Json) -> typing.Any:
     return opened if await still_answers(opened, request) == "answered" else None
 
 
-async def still_answers(opened: typing.Any, request: Json) -> str:
+async def still_answers(
+    opened: typing.Any, request: Json, timeout: typing.Optional[float] = None
+) -> str:
     """What becomes of one more line on a connection: answered, silent, closed, or never opened."""
     if opened is None:
         return "never opened"
     reader, writer = opened
     try:
         writer.write(request["send"].encode("latin-1"))
-        data = await asyncio.wait_for(reader.readline(), request["timeout"])
+        data = await asyncio.wait_for(reader.readline(), timeout or request["timeout"])
         return "answered" if data else "closed"
     except asyncio.TimeoutError:
         return "silent"

@@ -1,7 +1,8 @@
-"""What an option makes the run do instead of testing: print rights, sweep."""
+"""What an option makes the run do instead of testing: plan, rights of a selection, sweep."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,7 +50,7 @@ def run_sweep(config: pytest.Config) -> int:
     return 0 if report.clean else LEFT
 
 
-def print_plan(pytest_session: pytest.Session, session: ZeroTrustSession) -> None:
+def print_plan(session: ZeroTrustSession) -> None:
     """Print what the collected tests would make and do. Raises pytest.UsageError without a
     cluster, since only it tells where the workloads run."""
     from pytest_zerotrust.dryplan import plan_lines
@@ -57,8 +58,23 @@ def print_plan(pytest_session: pytest.Session, session: ZeroTrustSession) -> Non
     session.start_late()
     if session.run is None:
         raise pytest.UsageError(f"zerotrust: --zt-plan reads the workloads, but {NO_CLUSTER}")
-    for line in plan_lines(session, session.selection_of(pytest_session.items)):
+    for line in plan_lines(session, session.selection):
         print(printable(line))
+
+
+def write_rbac(session: ZeroTrustSession, folder: Path, word: str) -> None:
+    """Write the RBAC manifests that the collected tests need into a file that must not be there
+    yet. No cluster is contacted. Raises pytest.UsageError."""
+    from pytest_zerotrust.rbac import manifests
+
+    file = Path(folder, word).expanduser()
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(manifests(session.intent, session.settings.namespaces, session.selection))
+    except OSError as error:
+        raise pytest.UsageError(f"zerotrust: --zt-rbac-file {word}: {error}") from error
+    count = len(session.selection.checks)
+    print(f"zerotrust: the rights that {count} selected checks need are in {word}")
 
 
 def _tell(report: SweepReport) -> None:

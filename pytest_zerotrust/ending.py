@@ -40,7 +40,7 @@ def clean_up(session: ZeroTrustSession, *, status: int) -> CleanupReport:
         session.made.end_changes()
     own = session.intent.probe.namespace
     # Where nothing can have been made, the run need not have the right to delete.
-    everywhere = probe_namespaces(session.intent, session.settings.namespaces, UNKNOWN)
+    everywhere = _touched(session)
     namespaces = tuple(name for name in everywhere if name != own)
     if not everywhere:
         return CleanupReport()
@@ -52,6 +52,19 @@ def clean_up(session: ZeroTrustSession, *, status: int) -> CleanupReport:
     if report.clean:
         return report
     return replace(report, commands=tuple(_commands(session, everywhere, "delete")))
+
+
+def _touched(session: ZeroTrustSession) -> tuple[str, ...]:
+    """The namespaces in which something of the run may be.
+
+    With workers, all that it might have used. Else those that the selected tests need; and should
+    something have been made elsewhere all the same, there as well.
+    """
+    named = session.settings.namespaces
+    all_of_them = probe_namespaces(session.intent, named, UNKNOWN)
+    needed = set(probe_namespaces(session.intent, named, session.selection))
+    made = session.made.made_in if session.made is not None else frozenset()
+    return tuple(name for name in all_of_them if name in needed | made)
 
 
 def _keeps(session: ZeroTrustSession) -> bool:

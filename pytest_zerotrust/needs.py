@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pytest_zerotrust.admission.corpus.select import CaseCheck
+from pytest_zerotrust.admission.failopen import FailClosedCheck
 from pytest_zerotrust.admission.pairs import PairCheck
 from pytest_zerotrust.checks import Check, NothingToCheck
 from pytest_zerotrust.cluster.access import Right
 from pytest_zerotrust.core.intent import Intent
-from pytest_zerotrust.fleet.rights import fleet_rights
+from pytest_zerotrust.fleet.rights import admission_rights, fleet_rights
 from pytest_zerotrust.mesh.checks import PortCheck, SweepCheck
 from pytest_zerotrust.network.checks import CanaryCheck
 
+_DRY = (PairCheck, FailClosedCheck)
+"""Checks that make no pod: they send a pair of pods as dry runs."""
 _FLEET = frozenset({"pods", "pods/exec", "services", "networkpolicies"})
 
 
@@ -48,15 +52,29 @@ def probe_namespaces(intent: Intent, more: Iterable[str], selection: Selection) 
     if selection.everything:
         also_own = intent.baseline_namespaces
         return tuple(dict.fromkeys((*intent.namespaces, *more, *also_own, own)))
-    keys: set[str] = set()
-    fleet = False
-    for check in selection.checks:
-        if not isinstance(check, (PairCheck, NothingToCheck)):
-            fleet = True
-            keys |= _stand_ins(intent, check)
-    used = {intent.workloads[key].namespace for key in keys}
+    fleet = bool(_asked_by_pods(selection))
+    used = _probed(intent, selection) | _gated(selection)
     named = [namespace for namespace in intent.namespaces if namespace in used]
-    return tuple(dict.fromkeys((*named, *intent.baseline_namespaces, own))) if fleet else ()
+    return tuple(dict.fromkeys((*named, *((*intent.baseline_namespaces, own) if fleet else ()))))
+
+
+def _asked_by_pods(selection: Selection) -> list[Check]:
+    return [c for c in selection.checks if not isinstance(c, (*_DRY, CaseCheck, NothingToCheck))]
+
+
+def _probed(intent: Intent, selection: Selection) -> set[str]:
+    """The namespaces of the workloads that probe pods stand for."""
+    keys = {key for check in _asked_by_pods(selection) for key in _stand_ins(intent, check)}
+    return {intent.workloads[key].namespace for key in keys}
+
+
+def _gated(selection: Selection) -> set[str]:
+    """The namespaces in which a gated pod is made, which never runs and is asked nothing."""
+    return {
+        check.namespace
+        for check in selection.checks
+        if isinstance(check, CaseCheck) and check.needs_pod and check.placed
+    }
 
 
 def _stand_ins(intent: Intent, check: Check) -> set[str]:
@@ -80,24 +98,47 @@ def needed_rights(intent: Intent, more: Iterable[str], selection: Selection) -> 
     if selection.everything:
         return every
     made_in = set(probe_namespaces(intent, more, selection))
+    gated = _gated(selection) - _probed(intent, selection)
     mesh_roots = {
         intent.workloads[check.workload].namespace
         for check in selection.checks
         if isinstance(check, PortCheck)
     }
-    rights = set(discovery_rights(intent))
-    for right in every:
+    rights = set(discovery_rights(intent)) | _admission(intent, selection)
+    for right in set(every) - set(admission_rights(intent)) | _pods(every):
         if right.resource in _FLEET:
-            if right.namespace in made_in:
+            if right.namespace in made_in and (right.namespace not in gated or _for_gated(right)):
                 rights.add(right)
         elif right.resource != "configmaps" or right.namespace in mesh_roots:
             rights.add(right)
     rights |= {
         Right(check.namespace, "", "pods", "create")
         for check in selection.checks
-        if isinstance(check, PairCheck)
+        if isinstance(check, _DRY)
     }
     return sorted(rights)
+
+
+def _for_gated(right: Right) -> bool:
+    """What a pod that is asked nothing needs; the end of a run looks for Services as well."""
+    ends = right.resource == "services" and right.verb in ("list", "deletecollection")
+    return right.resource == "pods" or ends
+
+
+def _pods(rights: Iterable[Right]) -> set[Right]:
+    """What is needed for pods that are made; dry runs of pods ask for a part of it as well."""
+    return {right for right in rights if right.resource == "pods" and right.verb != "patch"}
+
+
+def _admission(intent: Intent, selection: Selection) -> set[Right]:
+    """The rights for the dry runs of a selection: who answers, and each kind in each namespace."""
+    asked = [c for c in selection.checks if isinstance(c, (*_DRY, CaseCheck))]
+    cases = {check.namespace for check in asked if isinstance(check, CaseCheck)}
+    return {
+        right
+        for right in (admission_rights(intent) if asked else ())
+        if not right.namespace or right.namespace in cases
+    }
 
 
 def discovery_rights(intent: Intent) -> list[Right]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import pytest
 
-_PATH_OPTIONS = ("--kubeconfig", "--zt-intent", "--zt-artifacts")
+_PATH_OPTIONS = ("--kubeconfig", "--zt-intent", "--zt-artifacts", "--zt-rbac-file")
 
 
 OURS: pytest.StashKey[bool] = pytest.StashKey()
@@ -112,6 +112,12 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         default=False,
         help="Print the RBAC that a run with this intent file needs, and exit",
+    )
+    group.addoption(
+        "--zt-rbac-file",
+        metavar="FILE",
+        help="Write the RBAC that the selected tests need to FILE, which must not be there yet, "
+        "and exit. Contacts no cluster",
     )
     group.addoption(
         "--zt-matrix",

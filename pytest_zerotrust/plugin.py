@@ -60,7 +60,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """End where everything was done already, or where only text is asked for."""
     if _RERUN in config.stash:
         return config.stash[_RERUN]
-    if len(config.getoption("kube_context")) > 1 and not config.getoption("zt_rbac"):
+    asks_no_cluster = config.getoption("zt_rbac") or config.getoption("zt_rbac_file")
+    if len(config.getoption("kube_context")) > 1 and not asks_no_cluster:
         from pytest_zerotrust.clusters import run_each, several_contexts
 
         contexts = several_contexts(config)
@@ -83,8 +84,9 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register markers; set up the session where a cluster or the suite is asked for."""
-    if config.getoption("zt_plan") and hasattr(config.option, "dist"):
-        # A plan needs no workers; pytest-xdist reads these after us.
+    told = config.getoption("zt_plan") or config.getoption("zt_rbac_file")
+    if told and hasattr(config.option, "dist"):
+        # What only tells needs no workers; pytest-xdist reads these after us.
         config.option.dist, config.option.tx = "no", []
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
@@ -177,13 +179,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    """Print the plan instead of running the tests, where that is asked for."""
-    if not session.config.getoption("zt_plan"):
-        return None
-    from pytest_zerotrust.commands import print_plan
+    """Print the plan, or write the rights, instead of running the tests, where that is asked."""
+    if session.config.getoption("zt_plan"):
+        from pytest_zerotrust.commands import print_plan
 
-    print_plan(session, session_of(session.config))
-    return True
+        print_plan(session_of(session.config))
+        return True
+    if session.config.getoption("zt_rbac_file"):
+        from pytest_zerotrust.commands import write_rbac
+
+        folder = session.config.invocation_params.dir
+        write_rbac(session_of(session.config), folder, session.config.getoption("zt_rbac_file"))
+        return True
+    return None
 
 
 @pytest.hookimpl(wrapper=True)

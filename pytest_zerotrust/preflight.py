@@ -70,5 +70,6 @@ def _refuse(identity: Identity, missing: list[Right]) -> None:
         more = f"; and {len(missing) - 6} more" if len(missing) > 6 else ""
         raise PermissionProblem(
             f"user {identity.username} lacks rights that this run needs: {shown}{more}. "
-            f"'pytest --zt-rbac' prints the RBAC to apply. Nothing was created."
+            f"'pytest --zt-rbac' prints the RBAC to apply; --zt-rbac-file FILE writes that of the "
+            f"tests you select. Nothing was created."
         )

@@ -66,6 +66,7 @@ class ZeroTrustSession:
         self.identity: Identity | None = None
         self.live: dict[str, LiveWorkload] = {}
         self.demand: list[Check] = []
+        self.selection = UNKNOWN
         self.collector = Collector(lambda: implied_checks(self.intent))
         self._engines: Engines | None = None
         self._lock = threading.Lock()
@@ -106,10 +107,15 @@ class ZeroTrustSession:
 
     @property
     def _only_looks(self) -> bool:
-        """True if no test will run: --collect-only, --fixtures and the like."""
+        """True if no test will run, and no cluster is needed: --collect-only and the like."""
         option = self._config.option
-        names = ("collectonly", "showfixtures", "show_fixtures_per_test")
+        names = ("collectonly", "showfixtures", "show_fixtures_per_test", "zt_rbac_file")
         return any(getattr(option, name, False) for name in names)
+
+    @property
+    def _only_tells(self) -> bool:
+        """True if text is printed or written instead of running the tests."""
+        return bool(self._config.getoption("zt_plan") or self._config.getoption("zt_rbac_file"))
 
     # -- start
 
@@ -138,7 +144,8 @@ class ZeroTrustSession:
                 self.prepare_run()
             assert self.run is not None
             self.identity, self.live = preflight(self.settings, self.intent, self.run)
-            require_rights(self.settings, self.intent, self.identity, UNKNOWN)
+            if self.selection.known or self._has_workers:
+                require_rights(self.settings, self.intent, self.identity, self.selection)
             if self.identity.server_time is not None:
                 self.run = expiring(self.run, self.identity.server_time)
         except UsageProblem as error:
@@ -215,8 +222,26 @@ class ZeroTrustSession:
         if self.unusable and not self.is_worker:
             raise pytest.UsageError(self.unusable)
         self.demand = [check for check in map(check_of, items) if check is not None]
+        self.selection = self._selection_of(items)
+        if self.identity is not None:
+            # Connected before it was known what would be selected.
+            self._require_rights(self.identity)
 
-    def selection_of(self, items: list[pytest.Item]) -> Selection:
+    def _require_rights(self, identity: Identity) -> None:
+        from pytest_zerotrust.preflight import require_rights
+
+        try:
+            require_rights(self.settings, self.intent, identity, self.selection)
+        except UsageProblem as error:
+            self.run = None
+            raise pytest.UsageError(f"zerotrust: {error}") from error
+
+    @property
+    def _has_workers(self) -> bool:
+        """True in the controller of pytest-xdist, which never knows what its workers select."""
+        return not self.is_worker and getattr(self._config.option, "dist", "no") != "no"
+
+    def _selection_of(self, items: list[pytest.Item]) -> Selection:
         """What the collected tests stand for."""
         ours = [item for item in items if uses_zerotrust(item)]
         own = any(check_of(item) is None for item in ours)
@@ -282,8 +307,8 @@ class ZeroTrustSession:
                 write_artifacts,
             )
 
-            only_told = self._config.getoption("zt_plan")
-            if self.run is not None and self.settings.cluster is not None and not only_told:
+            connected = self.run is not None and self.settings.cluster is not None
+            if connected and not self._only_tells:
                 self.collector.cleanup = clean_up(self, status=int(session.exitstatus))
             session.exitstatus = exit_status(int(session.exitstatus), self)
             if self.settings.artifacts is not None and self.run is not None:
@@ -297,7 +322,7 @@ class ZeroTrustSession:
         found = self.collector
         shown = found.results or found.inconclusive_tests or found.unusable
         asked = shown or self.run is not None
-        if not self.is_worker and asked and not self._config.getoption("zt_plan"):
+        if not self.is_worker and asked and not self._only_tells:
             from pytest_zerotrust.report.table import show
             from pytest_zerotrust.report.waivers import show_waivers
 
@@ -336,18 +361,10 @@ def _with_profile(intent: Intent, profile: str | None) -> Intent:
 
 def print_rbac(config: pytest.Config) -> int:
     """Print the RBAC manifests for the intent file of this run."""
-    from pytest_zerotrust.fleet.manifests import own_pod_security
-    from pytest_zerotrust.fleet.rights import as_rbac, explaining_rights, fleet_rights
+    from pytest_zerotrust.rbac import manifests
 
     session = ZeroTrustSession.from_config(config)
-    intent = session.intent
-    text = as_rbac(
-        fleet_rights(intent, session.settings.namespaces),
-        explaining_rights(intent, session.settings.namespaces),
-        subject="zerotrust-verifier",
-        own_namespace=intent.probe.namespace,
-        pod_security=own_pod_security(intent),
-    )
+    text = manifests(session.intent, session.settings.namespaces, UNKNOWN)
     print(text, end="")
     return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import email.utils
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -37,6 +38,7 @@ them: its priority and fairness answers 429 (kubernetes.io, API Priority and Fai
 _THROTTLED_TRIES = 5
 _MAX_RETRY_AFTER = 30.0
 _CHANGING = ("POST", "PUT", "PATCH")
+_NAMESPACE = re.compile(r"/namespaces/([^/]+)/")
 
 
 class ApiUnreachable(ZeroTrustError):
@@ -126,6 +128,12 @@ class Api:
         self._changes = threading.Condition()
         self._changing = 0
         self._ended = False
+        self._made_in: set[str] = set()
+
+    @property
+    def made_in(self) -> frozenset[str]:
+        """The namespaces in which something was asked to be created, dry runs aside."""
+        return frozenset(self._made_in)
 
     def end_changes(self, timeout: float = 2 * TIMEOUT[1]) -> None:
         """Make nothing more from now on, and wait for what is being made (seconds).
@@ -153,7 +161,11 @@ class Api:
         server asks for a longer pause than a run can make. Raises ApiUnreachable if there is no
         answer.
         """
-        pace = self._dry_pace if (params or {}).get("dryRun") == "All" else self._pace
+        dry = (params or {}).get("dryRun") == "All"
+        pace = self._dry_pace if dry else self._pace
+        if method == "POST" and not dry:
+            # Noted before it is sent: the answer may get lost.
+            self._made_in.update(_NAMESPACE.findall(path))
         for attempt in range(_THROTTLED_TRIES):
             pace.wait()
             response = self._change(method, path, params, body, content_type, headers)

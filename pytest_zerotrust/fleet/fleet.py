@@ -40,6 +40,8 @@ PULLED_WITHIN = 15.0
 """The same for an image that could not be pulled: the kubelet tries again after 10 seconds."""
 
 _POLL = 0.5
+_LONGEST_POLL = 2.0
+_POLL_PER_POD = 0.02
 _FRESH_NAMESPACE_TRIES = 40
 _PARALLEL = 8
 _PARALLEL_EXECS = 64
@@ -374,7 +376,7 @@ class Fleet:
             ]
             if all(_late(wanted[n], now - begun) for n in open_):
                 break
-            time.sleep(_POLL)
+            time.sleep(_pause(len(pending)))
         return {name: self._member(spec, states.get(name), error) for name, spec in wanted.items()}
 
     def _member(self, spec: PodSpec, state: PodState | None, error: str) -> Member:
@@ -386,6 +388,11 @@ class Fleet:
         if not problem and spec.role is Role.MESHED and state is not None and not state.sidecar:
             problem = f"probe pod {spec.where}: the mesh injected no proxy into it"
         return Member(spec=spec, state=state, problem=problem)
+
+
+def _pause(pending: int) -> float:
+    """Seconds between two looks: each costs the server more, the more pods it is about."""
+    return max(_POLL, min(_LONGEST_POLL, _POLL_PER_POD * pending))
 
 
 def _patience(state: PodState | None) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_zerotrust.cluster.access import Right
-from pytest_zerotrust.core.intent import AdmissionIntent, Intent
+from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.fleet.manifests import own_namespace_labels
 
 _NETWORKING = "networking.k8s.io"
@@ -36,12 +36,15 @@ def fleet_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> list[Ri
             for namespace in sorted({w.namespace for w in intent.workloads.values() if w.meshed})
         ]
     if intent.admission is not None:
-        rights += _admission_rights(intent, intent.admission)
+        rights += admission_rights(intent)
     return sorted(set(rights))
 
 
-def _admission_rights(intent: Intent, admission: AdmissionIntent) -> list[Right]:
+def admission_rights(intent: Intent) -> list[Right]:
     """Only dry runs make use of these, but the API server asks for the same rights."""
+    admission = intent.admission
+    if admission is None:
+        return []
     rights = [Right("", _REGISTRATION, "validatingwebhookconfigurations", "list")]
     rights += [Right("", _REGISTRATION, "validatingadmissionpolicies", "get")]
     rights += [Right("", _REGISTRATION, "validatingadmissionpolicybindings", "list")]

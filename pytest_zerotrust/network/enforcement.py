@@ -12,12 +12,11 @@ import json
 import secrets
 import statistics
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
 from pytest_zerotrust.core.observation import Seen, expected_answer
 from pytest_zerotrust.fleet.fleet import Fleet, Member
 from pytest_zerotrust.fleet.plan import CANARY_PORT, PodSpec
@@ -33,8 +32,15 @@ NOTE_LIMIT = 200_000
 BEFORE = 10.0
 """Seconds within which sealed canaries must be reached while their policy does not exist yet."""
 
-WATCH: Mapping[str, Any] = {"every": 0.1, "seconds": 8.0, "hold": 10, "timeout": 0.5}
-"""Fresh attempts every 0.1 s, until ten in a row went unanswered, for 8 s at most."""
+WATCH: Mapping[str, Any] = {
+    "every": 0.1,
+    "seconds": 8.0,
+    "hold": 10,
+    "timeout": 0.5,
+    "last_timeout": 3.0,
+}
+"""Fresh attempts every 0.1 s, until ten in a row went unanswered, for 8 s at most. The open
+connection gets longer to answer at last: by then the batch keeps the nodes busy."""
 
 LEAD = 0.8
 """Seconds for which the watch looks at open canaries before the policy is made. Where that was
@@ -84,10 +90,22 @@ class Enforcement:
 _KEPT = {"answered": "goes on", "silent": "is cut (no answer)", "closed": "is cut (closed)"}
 
 
-def seal_and_measure(
-    fleet: Fleet, members: Mapping[str, Member], nodes: Iterable[str]
-) -> Enforcement:
-    """Make the policy of the sealed canaries and watch it come into force.
+class Sealing:
+    """The sealed canaries' policy: made, and watched while it comes into force.
+
+    The watch goes on while the batch is made, for it takes seconds in which nothing else need wait.
+    """
+
+    def __init__(self, enforcement: Callable[[], Enforcement]) -> None:
+        self._enforcement = enforcement
+
+    def measured(self) -> Enforcement:
+        """What the watch saw; waits for its end."""
+        return self._enforcement()
+
+
+def seal(fleet: Fleet, members: Mapping[str, Member], nodes: Iterable[str]) -> Sealing:
+    """Make the policy of the sealed canaries, while a watch looks at them.
 
     Another process of the run may have made it already; then nothing is measured, and the note at
     the policy says what was reached before it. Raises ApiFailure or ApiUnreachable if the policy
@@ -100,23 +118,24 @@ def seal_and_measure(
     ]
     note = fleet.seal_note()
     if note is not None:
-        return _joined(note, {(here, there) for (_, here, there), _, _ in pairs})
+        joined = _joined(note, {(here, there) for (_, here, there), _, _ in pairs})
+        return Sealing(lambda: joined)
     unreached = _reach(fleet, members, pairs)
     reached = {(here, there) for (_, here, there), _, _ in pairs} - unreached
-    with ThreadPoolExecutor(1) as pool:
+    pool = ThreadPoolExecutor(1)
+    try:
         watching = pool.submit(_watch, fleet, members, pairs)
         time.sleep(LEAD if pairs else 0)
-        try:
-            ours = fleet.seal(note_of(reached))
-            made = time.time()
-            note = None if ours else fleet.seal_note()
-        except (ApiFailure, ApiUnreachable):
-            watching.cancel()
-            raise
-        seen = watching.result()
+        ours = fleet.seal(note_of(reached))
+        made = time.time()
+        note = None if ours else fleet.seal_note()
+    finally:
+        # Lets the watch end by itself, and takes no other.
+        pool.shutdown(wait=False)
     if not ours:
-        return _joined(note or "", unreached)
-    return _read(seen, made, _told(unreached))
+        joined = _joined(note or "", unreached)
+        return Sealing(lambda: joined)
+    return Sealing(lambda: _read(watching.result(), made, _told(unreached)))
 
 
 def _joined(note: str, unknown: set[Pair]) -> Enforcement:

@@ -34,7 +34,7 @@ from pytest_zerotrust.network.checks import (
 )
 from pytest_zerotrust.network.declared import Declared, ReadPolicies, nothing_read
 from pytest_zerotrust.network.egress import add_egress, node_addresses
-from pytest_zerotrust.network.enforcement import seal_and_measure
+from pytest_zerotrust.network.enforcement import seal
 from pytest_zerotrust.network.nodeports import ReadDoors, add_ways_around, no_doors
 from pytest_zerotrust.network.refusers import WatchDrops, nobody_watches
 from pytest_zerotrust.network.settle import observe_until_settled
@@ -140,7 +140,7 @@ class NetworkEngine:
             baseline.declare(self.fleet, self.baseline_namespaces)
         newborns = self._newborns(checks, twins, members)
         self.fleet.begin(born.spec for born in newborns.values())
-        enforcement = seal_and_measure(self.fleet, members, sorted(nodes))
+        sealing = seal(self.fleet, members, sorted(nodes))
         sealed = time.monotonic()
         services = self._services(checks, twins, members)
         nodes_asked = self._nodes_asked(checks, members)
@@ -201,7 +201,7 @@ class NetworkEngine:
             services=services,
             covered=frozenset(check.id for check in checks),
             index=make_index(rounds, asked.attempts, members),
-            enforcement=enforcement,
+            enforcement=sealing.measured(),
             sealed=self._still_sealed(),
             births=births,
             declared=declared,

@@ -212,6 +212,8 @@ class Cluster:
         if name is None or name not in self.namespaces:
             return _status(404, f'namespaces "{name}" not found')
         if method == "DELETE":
+            for key in [key for key in self.objects if key[0] == name]:
+                del self.objects[key]
             return 200, self.namespaces.pop(name)
         return 200, self.namespaces[name]
 
@@ -335,12 +337,16 @@ class Cluster:
 
 
 def selected(item: Object, selector: str) -> bool:
-    """True if a label selector (k=v and !k) selects an object."""
+    """True if a label selector (k=v, k!=v and !k) selects an object."""
     labels = item["metadata"].get("labels", {})
     for term in filter(None, selector.split(",")):
         key, _, value = term.partition("=")
         if term.startswith("!"):
             if term[1:] in labels:
+                return False
+        elif "!=" in term:
+            key, _, value = term.partition("!=")
+            if labels.get(key) == value:
                 return False
         elif "=" not in term:
             if term not in labels:

@@ -56,8 +56,9 @@ def anonymous(project: Project) -> list[str]:
 
 
 def lacking(project: Project) -> list[str]:
+    project.intent(NETWORK)
     project.api.cluster.denied = lambda attributes: attributes["subresource"] == "exec"
-    return [f"--kubeconfig={project.kubeconfig}"]
+    return [f"--kubeconfig={project.kubeconfig}", "--zt-conformance"]
 
 
 def unreachable(project: Project) -> list[str]:
@@ -185,7 +186,9 @@ def test_a_missing_right_is_named_before_anything_is_made(project: Project):
 def test_a_missing_right_in_a_namespace_of_an_option_is_named_too(project: Project):
     project.intent(NETWORK)
     project.api.cluster.denied = lambda attributes: attributes.get("namespace") == "extra"
-    result = project.verify("--zt-namespace=extra", "-k", "nothing")
+    # A test of one's own says only while it runs where it needs its pods.
+    project.test("def test_a(zt_network): pass")
+    result = project.verify("--zt-namespace=extra")
     assert result.ret == 4
     assert "in namespace extra" in paragraph(result)
 

@@ -14,7 +14,7 @@ from pytest_zerotrust.network.enforcement import (
     closed_after,
     note_of,
     reached_by,
-    seal_and_measure,
+    seal,
 )
 from tests.fakes.fleet import FakeFleet
 from tests.fakes.world import DROPPED, World, answer
@@ -96,7 +96,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def measured(fleet: FakeFleet) -> Enforcement:
     nodes = ("node-1", "node-2")
     members = fleet.members(topology.canaries(fleet.run, fleet.own_namespace, nodes))
-    return seal_and_measure(fleet, members, nodes)
+    return seal(fleet, members, nodes).measured()
 
 
 PAIRS = {(a, b) for a in ("node-1", "node-2") for b in ("node-1", "node-2")}
