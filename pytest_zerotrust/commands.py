@@ -1,4 +1,4 @@
-"""What an option makes the run do instead of testing: plan, rights of a selection, sweep."""
+"""What an option makes the run do instead of testing: plan, rights, draft, sweep."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_zerotrust.errors import UsageProblem
+from pytest_zerotrust.intent.load import intent_from_text
+from pytest_zerotrust.needs import UNKNOWN
 from pytest_zerotrust.outcome import printable
 from pytest_zerotrust.session import NO_CLUSTER, ZeroTrustSession
+from pytest_zerotrust.settings import resolve
 
 if TYPE_CHECKING:
     from pytest_zerotrust.fleet.sweep import SweepReport
@@ -75,6 +78,46 @@ def write_rbac(session: ZeroTrustSession, folder: Path, word: str) -> None:
         raise pytest.UsageError(f"zerotrust: --zt-rbac-file {word}: {error}") from error
     count = len(session.selection.checks)
     print(f"zerotrust: the rights that {count} selected checks need are in {word}")
+
+
+def print_rbac(config: pytest.Config) -> int:
+    """Print the RBAC manifests for the intent file of this run."""
+    from pytest_zerotrust.rbac import manifests
+
+    session = ZeroTrustSession.from_config(config)
+    text = manifests(session.intent, session.settings.namespaces, UNKNOWN)
+    print(text, end="")
+    return 0
+
+
+def write_draft(config: pytest.Config) -> int:
+    """Write a first intent file from what runs in the cluster. Raises pytest.UsageError."""
+    from pytest_zerotrust.cluster.access import who_am_i
+    from pytest_zerotrust.cluster.api import Api
+    from pytest_zerotrust.cluster.connection import open_connection
+    from pytest_zerotrust.draft import collect, render
+
+    word = str(config.getoption("zt_draft"))
+    file = None if word == "-" else Path(config.invocation_params.dir, word).expanduser()
+    try:
+        settings = resolve(config)
+        if settings.cluster is None:
+            raise UsageProblem(f"--zt-draft reads a cluster, but {NO_CLUSTER}")
+        if file is not None and file.exists():
+            raise UsageProblem(f"--zt-draft {word}: the file is there already. Give another name.")
+        api = Api(open_connection(settings.cluster), user_agent="pytest-zerotrust/draft")
+        who_am_i(api)
+        text = render(collect(api, settings.namespaces))
+        intent_from_text(text, "the draft")
+        if file is None:
+            print(text, end="")
+            return 0
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except (UsageProblem, OSError) as error:
+        raise pytest.UsageError(f"zerotrust: {error}") from error
+    print(f"zerotrust: the draft is in {word}. Read it, correct it, and commit it.")
+    return 0
 
 
 def _tell(report: SweepReport) -> None:

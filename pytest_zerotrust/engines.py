@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_zerotrust.admission.engine import AdmissionEngine
+from pytest_zerotrust.checks import Check, NothingToCheck
 from pytest_zerotrust.cluster import hubble
 from pytest_zerotrust.cluster.api import Api
 from pytest_zerotrust.cluster.connection import open_connection
@@ -20,7 +21,9 @@ from pytest_zerotrust.fleet.fleet import Fleet
 from pytest_zerotrust.fleet.manifests import own_pod_security
 from pytest_zerotrust.mesh.engine import MeshEngine
 from pytest_zerotrust.network import baseline
+from pytest_zerotrust.network.coverage import CoverageCheck
 from pytest_zerotrust.network.engine import NetworkEngine
+from pytest_zerotrust.network.inventory import AlikeCheck, NamedCheck
 from pytest_zerotrust.network.refusers import nobody_watches
 from pytest_zerotrust.preflight import image_of
 
@@ -37,6 +40,11 @@ class Engines:
     network: NetworkEngine
     mesh: MeshEngine
     admission: AdmissionEngine
+
+    def have_seen(self, check: Check) -> bool:
+        """True if a check can be judged without asking a probe pod or sending a dry run."""
+        reads = isinstance(check, (NothingToCheck, CoverageCheck, AlikeCheck, NamedCheck))
+        return reads or self.network.has_seen(check) or self.mesh.has_seen(check)
 
 
 def connect(session: ZeroTrustSession) -> Engines:

@@ -68,11 +68,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         if contexts:
             return run_each(config, contexts)
     if config.getoption("zt_rbac"):
-        from pytest_zerotrust.session import print_rbac
+        from pytest_zerotrust.commands import print_rbac
 
         return print_rbac(config)
     if config.getoption("zt_draft"):
-        from pytest_zerotrust.session import write_draft
+        from pytest_zerotrust.commands import write_draft
 
         return write_draft(config)
     if config.getoption("zt_sweep"):
@@ -204,6 +204,8 @@ def pytest_runtest_makereport(
         from pytest_zerotrust.outcome import complete_report
 
         complete_report(item, call, report)
+        if report.when == "teardown":
+            item.config.stash[SESSION].tested(item)
     return report
 
 

@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,6 +35,7 @@ from pytest_zerotrust.usage import uses_zerotrust
 
 if TYPE_CHECKING:
     from pytest_zerotrust.cluster.api import Api
+    from pytest_zerotrust.early import EarlyEnd
     from pytest_zerotrust.engines import Engines
 
 NO_CLUSTER = (
@@ -67,6 +67,9 @@ class ZeroTrustSession:
         self.live: dict[str, LiveWorkload] = {}
         self.demand: list[Check] = []
         self.selection = UNKNOWN
+        self._may_end_early = False
+        self._early: EarlyEnd | None = None
+        self._waiting: dict[str, Check] = {}
         self.collector = Collector(lambda: implied_checks(self.intent))
         self._engines: Engines | None = None
         self._lock = threading.Lock()
@@ -223,6 +226,12 @@ class ZeroTrustSession:
             raise pytest.UsageError(self.unusable)
         self.demand = [check for check in map(check_of, items) if check is not None]
         self.selection = self._selection_of(items)
+        if self.settings.cluster is not None:
+            from pytest_zerotrust.early import may_end_early
+
+            self._may_end_early = may_end_early(self._config, items)
+            found = ((item.nodeid, check_of(item)) for item in items)
+            self._waiting = {name: check for name, check in found if check is not None}
         if self.identity is not None:
             # Connected before it was known what would be selected.
             self._require_rights(self.identity)
@@ -294,6 +303,19 @@ class ZeroTrustSession:
 
     # -- end
 
+    def tested(self, item: pytest.Item) -> None:
+        """A test is over. Once no other needs what the run made, it can go."""
+        engines = self._engines
+        if not self._may_end_early or engines is None or self._only_tells:
+            return
+        self._waiting.pop(item.nodeid, None)
+        if all(engines.have_seen(check) for check in self._waiting.values()):
+            from pytest_zerotrust.early import EarlyEnd
+
+            self._may_end_early = False
+            self._early = EarlyEnd()
+            self._early.begin(self)
+
     def finish(self, session: pytest.Session) -> None:
         """Controller: delete what the run made, then set the exit status and write evidence."""
         if self.is_worker:
@@ -309,7 +331,9 @@ class ZeroTrustSession:
 
             connected = self.run is not None and self.settings.cluster is not None
             if connected and not self._only_tells:
-                self.collector.cleanup = clean_up(self, status=int(session.exitstatus))
+                done = self._early.report() if self._early is not None else None
+                status = int(session.exitstatus)
+                self.collector.cleanup = done or clean_up(self, status=status)
             session.exitstatus = exit_status(int(session.exitstatus), self)
             if self.settings.artifacts is not None and self.run is not None:
                 written = write_artifacts(self.settings.artifacts, self)
@@ -357,43 +381,3 @@ def _with_profile(intent: Intent, profile: str | None) -> Intent:
     if intent.admission is None or profile is None:
         return intent
     return replace(intent, admission=replace(intent.admission, profile=profile))
-
-
-def print_rbac(config: pytest.Config) -> int:
-    """Print the RBAC manifests for the intent file of this run."""
-    from pytest_zerotrust.rbac import manifests
-
-    session = ZeroTrustSession.from_config(config)
-    text = manifests(session.intent, session.settings.namespaces, UNKNOWN)
-    print(text, end="")
-    return 0
-
-
-def write_draft(config: pytest.Config) -> int:
-    """Write a first intent file from what runs in the cluster. Raises pytest.UsageError."""
-    from pytest_zerotrust.cluster.access import who_am_i
-    from pytest_zerotrust.cluster.api import Api
-    from pytest_zerotrust.cluster.connection import open_connection
-    from pytest_zerotrust.draft import collect, render
-
-    word = str(config.getoption("zt_draft"))
-    file = None if word == "-" else Path(config.invocation_params.dir, word).expanduser()
-    try:
-        settings = resolve(config)
-        if settings.cluster is None:
-            raise UsageProblem(f"--zt-draft reads a cluster, but {NO_CLUSTER}")
-        if file is not None and file.exists():
-            raise UsageProblem(f"--zt-draft {word}: the file is there already. Give another name.")
-        api = Api(open_connection(settings.cluster), user_agent="pytest-zerotrust/draft")
-        who_am_i(api)
-        text = render(collect(api, settings.namespaces))
-        intent_from_text(text, "the draft")
-        if file is None:
-            print(text, end="")
-            return 0
-        with file.open("x", encoding="utf-8") as opened:
-            opened.write(text)
-    except (UsageProblem, OSError) as error:
-        raise pytest.UsageError(f"zerotrust: {error}") from error
-    print(f"zerotrust: the draft is in {word}. Read it, correct it, and commit it.")
-    return 0

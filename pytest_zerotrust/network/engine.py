@@ -77,6 +77,10 @@ class NetworkEngine:
             self.watch_drops,
         )
 
+    def has_seen(self, check: object) -> bool:
+        """True if the present snapshot covers a check."""
+        return self._snapshot is not None and getattr(check, "id", "") in self._snapshot.covered
+
     def snapshot(self, check: Check, demanded: Iterable[Check]) -> Snapshot:
         """Return a snapshot that covers ``check``; a new one covers all ``demanded`` as well."""
         with self._lock:
