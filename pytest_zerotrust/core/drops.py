@@ -96,8 +96,18 @@ class DropLog:
     problems: tuple[str, ...] = ()
 
     def of(self, keys: Iterable[FlowKey]) -> tuple[Drop, ...]:
-        """The drops of a flow, which may have several addresses (that of a Service, of a pod)."""
-        return tuple(dict.fromkeys(drop for key in keys for drop in self.drops.get(key, ())))
+        """The drops of a flow, which may have several addresses (that of a Service, of a pod).
+
+        Hubble tells of a drop once by itself and once as a policy's verdict, which names policies.
+        """
+        found: dict[tuple[str, int, str], dict[str, None]] = {}
+        for drop in (drop for key in keys for drop in self.drops.get(key, ())):
+            place = (drop.node, drop.reason, drop.direction)
+            found.setdefault(place, {}).update(dict.fromkeys(drop.policies))
+        return tuple(
+            Drop(node=node, reason=reason, direction=direction, policies=tuple(policies))
+            for (node, reason, direction), policies in found.items()
+        )
 
 
 NOT_ASKED = DropLog()

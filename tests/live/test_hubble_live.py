@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.live.support import HOLDS, LAB, ROOT, VIOLATED, Cluster, run_suite
+from tests.live.test_network_holes_live import added
 
 pytestmark = pytest.mark.live
 
@@ -55,19 +54,13 @@ def test_every_drop_on_hardened_is_named_with_node_and_direction(scenario, tmp_p
     assert any(drops["drops"] for way in ways for drops in way.get("hubble", {}).values())
 
 
-@pytest.fixture
-def no_entry(lab: Cluster) -> Iterator[None]:
-    lab.kubectl("apply", "-f", "-", stdin=json.dumps(NO_ENTRY))
-    yield
-    lab.kubectl("delete", "-f", "-", stdin=json.dumps(NO_ENTRY))
-
-
 def test_a_path_that_a_rule_cuts_names_the_rule_with_or_without_one_hubble(
-    scenario, no_entry: None, tmp_path: Path
+    scenario, lab: Cluster, tmp_path: Path
 ):
     scenario("hardened")
     dead = "--zt-hubble=127.0.0.1:1"
-    run = run_suite(tmp_path, *hubbles(), dead, "-k", "NET-003-api-gateway")
+    with added(lab, NO_ENTRY):
+        run = run_suite(tmp_path, *hubbles(), dead, "-k", "NET-003-api-gateway")
     assert run.status == 1, run.output
     cut = [n for n in run.verdicts if "->payment-service:" in n]
     assert cut

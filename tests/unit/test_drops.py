@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_zerotrust.core.drops import Drop, DropLog, FlowKey, name_refuser
@@ -77,4 +79,8 @@ def test_a_flow_through_a_service_is_found_by_the_address_behind_it():
     service = FlowKey("10.0.0.1", "10.96.0.9", 8080, "TCP")
     assert log(DROP).of([service, KEY]) == (DROP,)
     assert log(DROP, DROP).of([KEY, KEY]) == (DROP,)
+    named = replace(DROP, policies=("NetworkPolicy shop/no",))
+    assert log(DROP, named).of([KEY]) == (named,)
+    assert log(named, DROP).of([KEY]) == (named,)
+    assert log(DROP, replace(DROP, node="node-1")).of([KEY]) == (DROP, replace(DROP, node="node-1"))
     assert log(DROP).of([service]) == ()
