@@ -38,6 +38,7 @@ def plan_lines(session: ZeroTrustSession, selection: Selection) -> Iterator[str]
             *engines.network.plan(session.network_demand),
             *engines.network.plan_of_newborns(session.network_demand),
             *engines.mesh.plan(session.mesh_demand),
+            *engines.wire.plan(session.wire_demand),
         )
     }
     yield f"zerotrust: plan for {len(selection.checks)} checks; nothing is created"

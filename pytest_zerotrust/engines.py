@@ -10,6 +10,7 @@ from pytest_zerotrust.admission.engine import AdmissionEngine
 from pytest_zerotrust.cluster import hubble
 from pytest_zerotrust.cluster.api import Api
 from pytest_zerotrust.cluster.connection import open_connection
+from pytest_zerotrust.cluster.encryption import configured
 from pytest_zerotrust.cluster.nodeports import read_doors
 from pytest_zerotrust.cluster.nodes import node_addresses, usable_nodes
 from pytest_zerotrust.cluster.policies import read_policies
@@ -19,6 +20,7 @@ from pytest_zerotrust.errors import Inconclusive
 from pytest_zerotrust.fleet.fleet import Fleet
 from pytest_zerotrust.fleet.manifests import own_pod_security
 from pytest_zerotrust.mesh.engine import MeshEngine
+from pytest_zerotrust.mesh.wire import WireEngine
 from pytest_zerotrust.network import baseline
 from pytest_zerotrust.network.engine import NetworkEngine
 from pytest_zerotrust.network.refusers import nobody_watches
@@ -36,6 +38,7 @@ class Engines:
     fleet: Fleet
     network: NetworkEngine
     mesh: MeshEngine
+    wire: WireEngine
     admission: AdmissionEngine
 
 
@@ -62,6 +65,7 @@ def connect(session: ZeroTrustSession) -> Engines:
         ours = intent.baseline_namespaces
         workloads |= baseline.workloads(ours)
         live |= baseline.live(ours, usable_nodes(api))
+    mesh = MeshEngine(fleet, intent, live)
     return Engines(
         api=api,
         fleet=fleet,
@@ -79,6 +83,9 @@ def connect(session: ZeroTrustSession) -> Engines:
             if settings.hubble
             else nobody_watches,
         ),
-        mesh=MeshEngine(fleet, intent, live),
+        mesh=mesh,
+        wire=WireEngine(
+            mesh, functools.partial(usable_nodes, api), functools.partial(configured, api)
+        ),
         admission=AdmissionEngine(api, run, intent.admission or AdmissionIntent()),
     )

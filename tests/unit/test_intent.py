@@ -258,3 +258,14 @@ flows: [b -> a:9000/sctp]
     assert "ZT-NET-003-b->a:9000/sctp-pod-ip" in checks
     assert "ZT-NET-002-a->b:9000/sctp-pod-ip" in checks
     assert "ZT-NET-002-b->a:9000/tcp-pod-ip" in checks
+
+
+def test_encryption_is_a_demand_and_the_capture_a_consent_of_its_own():
+    silent = intent_from_text("version: 1\n", "zero.yaml")
+    assert silent.encryption is None
+    assert silent.probe.capture is False
+    text = "version: 1\nencryption: {betweenNodes: required}\nprobe: {capture: true}\n"
+    asked = intent_from_text(text, "zero.yaml")
+    assert asked.encryption is not None
+    assert asked.encryption.between_nodes == "required"
+    assert asked.probe.capture is True
