@@ -126,8 +126,8 @@ class WireEngine:
     def plan(self, checks: Iterable[Check]) -> list[PodSpec]:
         """The pods that these checks will need."""
         checks = list(checks)
-        nodes = self.known_nodes()
-        if not checks or not self.allowed or len(nodes) < 2:
+        nodes = self.known_nodes() if checks and self.allowed else ()
+        if len(nodes) < 2:
             return []
         specs = [spec for way in self._ways(nodes) for spec in (way.capture, way.talker)]
         flows = [check for check in checks if isinstance(check, MeshWireCheck)]

@@ -49,20 +49,18 @@ def wanted(tmp_path: Path) -> tuple[str, ...]:
 @contextmanager
 def exempted(lab: Cluster) -> Iterator[None]:
     """Let the verifier's own namespace be exempt from the lab's rule about root."""
-    kind = "k8srestrictedcontainers"
-    (before,) = lab.items(kind)
-    name, excluded = before["metadata"]["name"], before["spec"]["match"]["excludedNamespaces"]
+    constraint = ("k8srestrictedcontainers", "restricted-containers")
 
-    def exclude(names: list[str]) -> None:
-        patch = json.dumps({"spec": {"match": {"excludedNamespaces": names}}})
-        lab.kubectl("patch", kind, name, "--type=merge", "-p", patch)
+    def exclude(*more: str) -> None:
+        patch = json.dumps({"spec": {"match": {"excludedNamespaces": ["kube-system", *more]}}})
+        lab.kubectl("patch", *constraint, "--type=merge", "-p", patch)
 
-    exclude([*excluded, PROBES])
+    exclude(PROBES)
     try:
         wait_until_root_may_run(lab)
         yield
     finally:
-        exclude(excluded)
+        exclude()
 
 
 def wait_until_root_may_run(lab: Cluster) -> None:

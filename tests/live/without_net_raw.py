@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pytest_zerotrust.fleet import manifests
-
 
 def pytest_configure(config: pytest.Config) -> None:
     """Leave the capability out of every container that is made."""
-    made: Callable[..., dict[str, Any]] = manifests._container
+    from pytest_zerotrust.fleet import manifests
+
+    made = manifests._container
 
     def without(*arguments: Any) -> dict[str, Any]:
         container = made(*arguments)
