@@ -51,3 +51,15 @@ def test_wrong_identity_is_refused(zt_mesh, check):
 def test_allowed_call_works(zt_mesh, check):
     """An allowed call from inside the mesh is answered by the application."""
     zt_mesh.verify(check)
+
+
+@pytest.mark.zt_each("mesh-wire")
+def test_call_within_the_mesh_is_unreadable_on_the_wire(zt_mesh, check):
+    """A call within the mesh leaves its node as TLS, and its nonce nowhere in the clear."""
+    zt_mesh.verify(check)
+
+
+@pytest.mark.zt_each("wire")
+def test_wire_between_nodes_is_encrypted(zt_mesh, check):
+    """What pods say from node to node leaves no node in the clear."""
+    zt_mesh.verify(check)

@@ -708,6 +708,242 @@ def look_at_ipv6() -> Json:
     return {"stage": "ipv6", "end": "complete", "addresses": addresses, "route": route}
 
 
+# -- on the wire
+
+ETH_P_ALL = 3
+SOL_PACKET = 263
+PACKET_STATISTICS = 6
+SO_ATTACH_FILTER = 26
+ARPHRD_ETHER = 1
+OUTGOING = 4
+AT_MOST = 200
+"""Addresses that a filter can name: its jumps are one byte long."""
+CAPTURE_SECONDS = 120
+"""A capture that nobody ends ends by itself."""
+SHOWN = 3
+"""Sightings of one needle that are kept."""
+AROUND = 60
+"""Bytes on each side of a needle that are reported."""
+SIZES = 4096
+"""Different packet sizes that are counted for one carrier."""
+captures: dict[str, Capture] = {}
+
+
+def way_to(ip: str) -> str:
+    """The interface on the way to an address, by the main routing table (longest prefix)."""
+    wanted = struct.unpack("<I", socket.inet_aton(ip))[0]
+    best = (-1, "")
+    with open("/proc/net/route") as lines:
+        for line in list(lines)[1:]:
+            words = line.split()
+            target, mask = int(words[1], 16), int(words[7], 16)
+            if int(words[3], 16) & 1 and wanted & mask == target:
+                best = max(best, (bin(mask).count("1"), words[0]))
+    if not best[1]:
+        raise OSError(errno.ENETUNREACH, "no route to %s" % ip)
+    return best[1]
+
+
+def outgoing_to(addresses: typing.Sequence[str]) -> bytes:
+    """A classic BPF program that keeps IPv4 packets on their way out to these addresses.
+
+    Of what comes in, the kernel shows again what it has decrypted itself, so only what goes out is
+    what the wire carries. (linux/filter.h; the offsets are those of a SOCK_DGRAM socket)
+    """
+    count = len(addresses)
+    steps = [
+        (0x30, 0, 0, 0xFFFFF004),  # the packet's type
+        (0x15, 0, count + 3, OUTGOING),
+        (0x28, 0, 0, 0xFFFFF000),  # its protocol
+        (0x15, 0, count + 1, 0x0800),
+        (0x20, 0, 0, 16),  # the destination
+    ]
+    for index, address in enumerate(addresses):
+        number = struct.unpack("!I", socket.inet_aton(address))[0]
+        steps.append((0x15, count - index, 0, number))
+    steps += [(0x06, 0, 0, 0), (0x06, 0, 0, 0x40000)]
+    return b"".join(struct.pack("HBBI", *step) for step in steps)
+
+
+def attach(sock: socket.socket, program: bytes) -> None:
+    import ctypes
+
+    held = ctypes.create_string_buffer(program, len(program))
+    head = struct.pack("HP", len(program) // 8, ctypes.addressof(held))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, head)
+
+
+class Capture:
+    """What leaves this node for some addresses, on the interfaces on the way to other nodes.
+
+    "needles" are the bytes to look for, by name: "text", and "pair" if only packets between two
+    addresses count. "pairs" are such addresses by name: what a packet between them carries is
+    told apart as TLS or not, also inside of a tunnel that does not hide it. "toward" are the
+    addresses of other nodes; what goes to them is counted by protocol, port and size, but for TCP,
+    which carries no other packets.
+    """
+
+    def __init__(self, request: Json) -> None:
+        self.began = time.monotonic()
+        self.toward = request["toward"]
+        self.addresses = sorted({*request["toward"], *request["addresses"]})[:AT_MOST]
+        self.needles = {
+            name: (needle["text"].encode("latin-1"), needle.get("pair", ""))
+            for name, needle in request["needles"].items()
+        }
+        self.pairs = {
+            name: b"".join(map(socket.inet_aton, ends)) for name, ends in request["pairs"].items()
+        }
+        self.found: dict[str, list[Json]] = {name: [] for name in self.needles}
+        self.between: dict[str, Json] = {
+            name: {"packets": 0, "tls": 0, "other": 0} for name in self.pairs
+        }
+        self.carriers: dict[str, dict[int, int]] = {}
+        self.packets = self.lost = 0
+        self.sockets: dict[str, socket.socket] = {}
+        self.kinds: dict[str, int] = {}
+
+    def start(self) -> None:
+        try:
+            for name in sorted({way_to(ip) for ip in self.toward}):
+                sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+                self.sockets[name] = sock
+                sock.setblocking(False)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+                attach(sock, outgoing_to(self.addresses))
+                sock.bind((name, ETH_P_ALL))
+                self.kinds[name] = sock.getsockname()[3]
+                asyncio.get_running_loop().add_reader(sock.fileno(), self.read, name)
+        except OSError:
+            self.close()
+            raise
+        asyncio.get_running_loop().call_later(CAPTURE_SECONDS, self.close)
+
+    def read(self, name: str) -> None:
+        while name in self.sockets:
+            try:
+                data = self.sockets[name].recv(1 << 18)
+            except (BlockingIOError, InterruptedError):
+                return
+            self.look(name, data)
+
+    def look(self, interface: str, data: bytes) -> None:
+        self.packets += 1
+        head = ip_head(data, 0)
+        if head is None:
+            return
+        source, target, protocol, port, _ = head
+        if target in self.toward and protocol != socket.IPPROTO_TCP:
+            sizes = self.carriers.setdefault("%s %s" % (target, carrier(protocol, port)), {})
+            if len(data) in sizes or len(sizes) < SIZES:
+                sizes[len(data)] = sizes.get(len(data), 0) + 1
+        inside = {name: data.find(ends) for name, ends in self.pairs.items()}
+        for name, (needle, pair) in self.needles.items():
+            at = data.find(needle)
+            if at < 0 or (pair and not 0 <= inside[pair] < at):
+                continue
+            if len(self.found[name]) < SHOWN:
+                self.found[name].append(
+                    {
+                        "interface": interface,
+                        "from": source,
+                        "to": target,
+                        "protocol": carrier(protocol, port),
+                        "ms": round((time.monotonic() - self.began) * 1000, 1),
+                        "size": len(data),
+                        "excerpt": data[max(0, at - AROUND) : at + len(needle) + AROUND].decode(
+                            "latin-1"
+                        ),
+                    }
+                )
+        for name, at in inside.items():
+            inner = ip_head(data, at - 12) if at >= 12 else None
+            if inner is not None:
+                self.between[name]["packets"] += 1
+                word = said(data[inner[4] :]) if inner[2] == socket.IPPROTO_TCP else ""
+                if word:
+                    self.between[name][word] += 1
+
+    def report(self) -> Json:
+        for name in list(self.sockets):
+            self.read(name)
+            counted = self.sockets[name].getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
+            self.lost += struct.unpack("II", counted)[1]
+        self.close()
+        return {
+            "stage": "capture",
+            "end": "complete",
+            "interfaces": self.kinds,
+            "packets": self.packets,
+            "lost": self.lost,
+            "found": self.found,
+            "between": self.between,
+            "carriers": self.carriers,
+        }
+
+    def close(self) -> None:
+        for sock in self.sockets.values():
+            if sock.fileno() >= 0:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+                sock.close()
+        self.sockets.clear()
+
+
+def ip_head(data: bytes, at: int) -> typing.Optional[tuple[str, str, int, int, int]]:
+    """Source, destination, protocol, destination port (0 without one) and the place of what a
+    packet carries, if an IPv4 header is there."""
+    if len(data) < at + 20 or data[at] >> 4 != 4:
+        return None
+    size = (data[at] & 15) * 4
+    protocol, begin = data[at + 9], at + size
+    source, target = (
+        socket.inet_ntoa(data[at + 12 : at + 16]),
+        socket.inet_ntoa(data[at + 16 : at + 20]),
+    )
+    port = 0
+    if protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP) and len(data) >= begin + 8:
+        port = struct.unpack("!H", data[begin + 2 : begin + 4])[0]
+        if protocol == socket.IPPROTO_UDP:
+            begin += 8
+        elif len(data) >= begin + 13:
+            begin += (data[begin + 12] >> 4) * 4
+    return source, target, protocol, port, begin
+
+
+def carrier(protocol: int, port: int) -> str:
+    names = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", 50: "esp"}
+    name = names.get(protocol, "ip-%d" % protocol)
+    return "%s/%d" % (name, port) if port else name
+
+
+def said(payload: bytes) -> str:
+    """What a TCP segment carries: "tls" if it begins with a record (RFC 8446, section 5.1),
+    "other" if not, nothing if it is empty."""
+    if not payload:
+        return ""
+    begins = len(payload) > 2 and payload[0] in (20, 21, 22, 23) and payload[1] == 3
+    return "tls" if begins and payload[2] <= 4 else "other"
+
+
+def probe_capture(request: Json) -> Json:
+    """Begin a capture, or end one and tell what it saw."""
+    token = request["token"]
+    try:
+        if request["do"] == "start":
+            captures[token] = Capture(request)
+            captures[token].start()
+            return {"stage": "capture", "end": "started", "interfaces": captures[token].kinds}
+        if token not in captures:
+            return {"stage": "capture", "end": "failed", "errno": "no such capture runs"}
+        capture = captures.pop(token)
+        if not capture.sockets:
+            return {"stage": "capture", "end": "failed", "errno": "the capture had ended"}
+        return capture.report()
+    except OSError as error:
+        captures.pop(token, None)
+        return {"stage": "capture", "end": "failed", "errno": say(error)}
+
+
 # -- requests
 
 
@@ -729,6 +965,8 @@ async def run_one(request: Json, pool: concurrent.futures.Executor) -> Json:
             return await probe_dns(request)
         if kind == "ipv6":
             return look_at_ipv6()
+        if kind == "capture":
+            return probe_capture(request)
         if kind == "tls":
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(pool, probe_tls, request)

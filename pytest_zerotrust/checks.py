@@ -22,6 +22,12 @@ from pytest_zerotrust.mesh.checks import (
     port_checks,
     sweep_checks,
 )
+from pytest_zerotrust.mesh.wire_checks import (
+    MeshWireCheck,
+    WireCheck,
+    mesh_wire_checks,
+    wire_checks,
+)
 from pytest_zerotrust.network import baseline
 from pytest_zerotrust.network.checks import (
     CanaryCheck,
@@ -67,6 +73,8 @@ Check = (
     | SweepCheck
     | EnrolCheck
     | ImpostorCheck
+    | WireCheck
+    | MeshWireCheck
     | PairCheck
     | CaseCheck
     | FailClosedCheck
@@ -194,6 +202,17 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             make=impostor_checks,
             why_none="the intent does not ask for it (mesh.authorization), or declares no flow "
             "between meshed workloads",
+        ),
+        "wire": Kind(
+            control="ZT-ENC-001",
+            make=wire_checks,
+            why_none="the intent demands no encryption between nodes (encryption.betweenNodes)",
+        ),
+        "mesh-wire": Kind(
+            control="ZT-ENC-002",
+            make=mesh_wire_checks,
+            why_none="the intent demands no encryption between nodes (encryption.betweenNodes), or "
+            "declares no flow between meshed workloads",
         ),
         "privileged": Kind(
             control="ZT-ADM-001",

@@ -11,7 +11,7 @@ from pytest_zerotrust.admission.pairs import PairCheck
 from pytest_zerotrust.checks import Check
 from pytest_zerotrust.cluster.api import Api, ApiFailure, ApiUnreachable
 from pytest_zerotrust.cluster.discovery import services_publishing_unready
-from pytest_zerotrust.fleet.plan import PodSpec, unready_conflicts
+from pytest_zerotrust.fleet.plan import PodSpec, Role, unready_conflicts
 from pytest_zerotrust.needs import Selection, needed_rights
 from pytest_zerotrust.preflight import image_of
 
@@ -38,6 +38,7 @@ def plan_lines(session: ZeroTrustSession, selection: Selection) -> Iterator[str]
             *engines.network.plan(session.network_demand),
             *engines.network.plan_of_newborns(session.network_demand),
             *engines.mesh.plan(session.mesh_demand),
+            *engines.wire.plan(session.wire_demand),
         )
     }
     yield f"zerotrust: plan for {len(selection.checks)} checks; nothing is created"
@@ -94,6 +95,8 @@ def _pod(spec: PodSpec, image: str | None) -> Iterator[str]:
     labels = ",".join(f"{k}={v}" for k, v in sorted(spec.labels.items()))
     node = spec.node or spec.near
     where = f", node {node}" if node else ""
+    if spec.role is Role.CAPTURE:
+        where += ", in the network of the node, root with NET_RAW"
     yield (
         f"create Pod {spec.where}: {spec.role.value} for {spec.subject}, image {image}, "
         f"service account {spec.service_account} (no token){where}, labels {labels or 'ours only'}"

@@ -11,6 +11,7 @@ from pytest_zerotrust.checks import Check, NothingToCheck
 from pytest_zerotrust.cluster import hubble
 from pytest_zerotrust.cluster.api import Api
 from pytest_zerotrust.cluster.connection import open_connection
+from pytest_zerotrust.cluster.encryption import configured
 from pytest_zerotrust.cluster.nodeports import read_doors
 from pytest_zerotrust.cluster.nodes import node_addresses, usable_nodes
 from pytest_zerotrust.cluster.policies import read_policies
@@ -20,6 +21,7 @@ from pytest_zerotrust.errors import Inconclusive
 from pytest_zerotrust.fleet.fleet import Fleet
 from pytest_zerotrust.fleet.manifests import own_pod_security
 from pytest_zerotrust.mesh.engine import MeshEngine
+from pytest_zerotrust.mesh.wire import WireEngine
 from pytest_zerotrust.network import baseline
 from pytest_zerotrust.network.coverage import CoverageCheck
 from pytest_zerotrust.network.engine import NetworkEngine
@@ -39,6 +41,7 @@ class Engines:
     fleet: Fleet
     network: NetworkEngine
     mesh: MeshEngine
+    wire: WireEngine
     admission: AdmissionEngine
 
     def have_seen(self, check: Check) -> bool:
@@ -70,6 +73,7 @@ def connect(session: ZeroTrustSession) -> Engines:
         ours = intent.baseline_namespaces
         workloads |= baseline.workloads(ours)
         live |= baseline.live(ours, usable_nodes(api))
+    mesh = MeshEngine(fleet, intent, live)
     return Engines(
         api=api,
         fleet=fleet,
@@ -87,6 +91,9 @@ def connect(session: ZeroTrustSession) -> Engines:
             if settings.hubble
             else nobody_watches,
         ),
-        mesh=MeshEngine(fleet, intent, live),
+        mesh=mesh,
+        wire=WireEngine(
+            mesh, functools.partial(usable_nodes, api), functools.partial(configured, api)
+        ),
         admission=AdmissionEngine(api, run, intent.admission or AdmissionIntent()),
     )

@@ -15,6 +15,7 @@ from pytest_zerotrust.outcome import RESULTS, conclude, record
 
 if TYPE_CHECKING:
     from pytest_zerotrust.mesh.custom import PortAnswer
+    from pytest_zerotrust.mesh.wire_checks import MeshWireCheck, WireCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,13 @@ class Mesh(Facade):
         from pytest_zerotrust.mesh.judge_call import judge_call
         from pytest_zerotrust.mesh.judge_impostor import judge_impostor
         from pytest_zerotrust.mesh.judge_pods import judge_enrol, judge_other_ports
+        from pytest_zerotrust.mesh.wire_checks import MeshWireCheck, WireCheck
         from pytest_zerotrust.network.checks import Via, flow_check
         from pytest_zerotrust.network.judge import Judge
 
         engines = self._session.engines
+        if isinstance(check, (WireCheck, MeshWireCheck)):
+            return self._wire(check)
         if isinstance(check, EnrolCheck):
             return judge_enrol(engines.api, self._session.intent, check)
         if not isinstance(check, MeshCheck):
@@ -146,3 +150,9 @@ class Mesh(Facade):
             return Judge(engines.network, engines.network.snapshot(plain, demand)).flow(plain)
 
         return judge_call(engines.mesh, snapshot, check, network)
+
+    def _wire(self, check: WireCheck | MeshWireCheck) -> Result:
+        from pytest_zerotrust.mesh.judge_wire import judge_wire
+
+        engine, demand = self._session.engines.wire, self._session.wire_demand
+        return judge_wire(engine, check, engine.snapshot(check, demand) if engine.allowed else None)

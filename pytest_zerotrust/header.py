@@ -27,6 +27,11 @@ def header_lines(settings: Settings, intent: Intent, identity: Identity, run: Ru
         f"for each node they land on in {intent.probe.namespace}; at most "
         f"{intent.probe.max_pods}; image {image}",
     ]
+    if intent.encryption is not None and intent.probe.capture:
+        lines.append(
+            f"zerotrust: the wire: on each node one more pod that talks and one that sees what "
+            f"leaves the node (network of the node, root, NET_RAW), in {intent.probe.namespace}"
+        )
     if intent.admission is not None:
         places = dict.fromkeys((*intent.admission.namespaces, *intent.admission.pod_security))
         lines.append(

@@ -17,6 +17,7 @@ from pytest_zerotrust.cluster.access import Right
 from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.fleet.rights import admission_rights, fleet_rights
 from pytest_zerotrust.mesh.checks import PortCheck, SweepCheck
+from pytest_zerotrust.mesh.wire_checks import WireCheck
 from pytest_zerotrust.network.checks import CanaryCheck
 
 _DRY = (PairCheck, FailClosedCheck)
@@ -81,6 +82,8 @@ def _stand_ins(intent: Intent, check: Check) -> set[str]:
     """The workloads of which a check needs a twin, or more."""
     if isinstance(check, CanaryCheck):
         return set(intent.workloads)
+    if isinstance(check, WireCheck):
+        return set()
     if isinstance(check, PortCheck):
         return set(intent.sources_of(check.workload, check.port))
     if isinstance(check, SweepCheck):

@@ -266,6 +266,7 @@ class ZeroTrustSession:
                 self._engines = connect(self)
                 plan = self._engines.network.plan(self.network_demand)
                 plan += self._engines.mesh.plan(self.mesh_demand)
+                plan += self._engines.wire.plan(self.wire_demand)
                 self._engines.fleet.begin(plan)
             return self._engines
 
@@ -288,6 +289,13 @@ class ZeroTrustSession:
         from pytest_zerotrust.mesh.checks import Check as MeshCheck
 
         return (c for c in self.demand if isinstance(c, MeshCheck))
+
+    @property
+    def wire_demand(self) -> Iterator[Any]:
+        """The checks of the wire between nodes that were collected."""
+        from pytest_zerotrust.mesh.wire_checks import Check as WireCheck
+
+        return (c for c in self.demand if isinstance(c, WireCheck))
 
     def admission_demand(self, check: Any) -> list[Any]:
         """The admission checks that were collected, to be sent along with ``check``. In a worker

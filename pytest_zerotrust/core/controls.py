@@ -193,6 +193,24 @@ _ALL = (
         "no others; one without rules denies the rest of the namespace.",
     ),
     Control(
+        id="ZT-ENC-001",
+        title="what pods say between two nodes cannot be read on the wire",
+        level=2,
+        required=False,
+        severity="high",
+        remedy="Turn on the network plugin's encryption (WireGuard or IPsec), and see that its "
+        "agents of all nodes know each other's keys.",
+    ),
+    Control(
+        id="ZT-ENC-002",
+        title="a call within the mesh cannot be read on the wire between nodes",
+        level=2,
+        required=False,
+        severity="critical",
+        remedy="Remove what lets the caller's proxy speak plaintext, such as a DestinationRule "
+        "that disables TLS, and make mutual TLS STRICT at the target.",
+    ),
+    Control(
         id="ZT-ADM-001",
         title="privileged containers are rejected",
         level=3,

@@ -168,6 +168,13 @@ class MeshIntent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EncryptionIntent:
+    """What must be encrypted below whatever the pods say. ``between_nodes`` is 'required'."""
+
+    between_nodes: str = "required"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionIntent:
     """Where admission is tested, which registries are allowed, and which engine must answer.
 
@@ -186,7 +193,8 @@ class AdmissionIntent:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeIntent:
     """How probe pods are made. ``namespace`` is the namespace of our own. ``host_network`` allows
-    one pod in each node's own network, for what is reported without judgement.
+    one pod in each node's own network, for what is reported without judgement; ``capture`` allows
+    one there that sees what leaves the node (as root, with the capability NET_RAW).
 
     ``tolerations`` are as in a Pod (core/v1 Toleration), and pass through as they are.
     """
@@ -199,6 +207,7 @@ class ProbeIntent:
     tolerations: tuple[Mapping[str, Any], ...] = ()
     priority_class: str | None = None
     host_network: bool = False
+    capture: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +227,7 @@ class Intent:
     egress: tuple[Flow, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     mesh: MeshIntent | None = None
+    encryption: EncryptionIntent | None = None
     admission: AdmissionIntent | None = None
     probe: ProbeIntent = field(default_factory=ProbeIntent)
     baseline: bool = False

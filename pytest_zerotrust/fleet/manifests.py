@@ -51,7 +51,8 @@ def _metadata(run: Run, name: str, namespace: str | None, labels: Mapping[str, s
 
 def pod(spec: PodSpec, run: Run, image: str, probe: ProbeIntent) -> dict[str, Any]:
     """The manifest of a probe pod. It passes Pod Security 'restricted' (a node probe needs its
-    host network and so only passes 'privileged'; its container is restricted all the same)."""
+    host network and so only passes 'privileged'; its container is restricted all the same, but
+    for one that captures: that is root, and has the capability NET_RAW and no other)."""
     labels = {
         **spec.labels,
         LABEL_ROLE: spec.role.value,
@@ -74,12 +75,12 @@ def pod(spec: PodSpec, run: Run, image: str, probe: ProbeIntent) -> dict[str, An
             "terminationGracePeriodSeconds": 0,
             "activeDeadlineSeconds": LIFETIME,
             "readinessGates": [{"conditionType": READINESS_GATE}],
-            "securityContext": _pod_security(ports),
+            "securityContext": _pod_security(ports, spec.role),
             "containers": [_container(spec, run, image, ports)],
         },
     }
     body["spec"] |= _placing(probe)
-    if spec.role is Role.NODE:
+    if spec.role.on_node:
         body["spec"]["hostNetwork"] = True
     if spec.node is not None:
         body["spec"]["affinity"] = _on_node(spec.node)
@@ -102,10 +103,9 @@ def _placing(probe: ProbeIntent) -> dict[str, Any]:
     return wanted
 
 
-def _pod_security(ports: tuple[Port, ...]) -> dict[str, Any]:
+def _pod_security(ports: tuple[Port, ...], role: Role) -> dict[str, Any]:
     security: dict[str, Any] = {
-        "runAsNonRoot": True,
-        "runAsUser": 65532,
+        **_user(role),
         "runAsGroup": 65532,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
@@ -113,6 +113,12 @@ def _pod_security(ports: tuple[Port, ...]) -> dict[str, Any]:
         # A safe sysctl (Kubernetes documentation, "Using sysctls"): lets a user listen there.
         security["sysctls"] = [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]
     return security
+
+
+def _user(role: Role) -> dict[str, Any]:
+    # Kubernetes cannot give a capability to a process that is not root (no ambient capabilities).
+    capturing = role is Role.CAPTURE
+    return {"runAsNonRoot": not capturing, "runAsUser": 0 if capturing else 65532}
 
 
 def _container(spec: PodSpec, run: Run, image: str, ports: tuple[Port, ...]) -> dict[str, Any]:
@@ -134,14 +140,15 @@ def _container(spec: PodSpec, run: Run, image: str, ports: tuple[Port, ...]) -> 
             "limits": {"cpu": "1", "memory": "256Mi"},
         },
         "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
+            **_user(spec.role),
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "privileged": False,
             "capabilities": {"drop": ["ALL"]},
         },
     }
+    if spec.role is Role.CAPTURE:
+        container["securityContext"]["capabilities"]["add"] = ["NET_RAW"]
     if ports and spec.port_names:
         # Policies may name ports, and a name means what the pod that they select says it means.
         container["ports"] = _named_ports(spec.ports, spec.port_names)
@@ -224,7 +231,8 @@ def own_namespace_labels(pod_security: str) -> dict[str, str]:
 def own_pod_security(intent: Intent) -> str:
     """The Pod Security level that our own namespace enforces; node probes need the loosest."""
     vantage = intent.mesh is not None and intent.mesh.node_vantage
-    return "privileged" if vantage or intent.probe.host_network else "restricted"
+    loose = vantage or intent.probe.host_network or intent.probe.capture
+    return "privileged" if loose else "restricted"
 
 
 def namespace(name: str, run: Run, *, pod_security: str) -> dict[str, Any]:

@@ -32,6 +32,15 @@ class Role(enum.Enum):
     """A twin that tries, from its first moment on, what it must not reach."""
     NODE = "node"
     """In the network of a node, where the intent file allows it."""
+    CAPTURE = "capture"
+    """There as well, and allowed to see what leaves the node; the intent file must allow it."""
+    TALKER = "talker"
+    """In our own namespace, open: says what captures look for, and answers it."""
+
+    @property
+    def on_node(self) -> bool:
+        """True if such a pod is in the network of its node."""
+        return self in (Role.NODE, Role.CAPTURE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +70,7 @@ class PodSpec:
     @property
     def listens(self) -> bool:
         """True if the pod serves: a client inside the mesh does not, nor one on a node."""
-        return self.role not in (Role.MESHED, Role.NODE)
+        return self.role is not Role.MESHED and not self.role.on_node
 
     @property
     def where(self) -> str:

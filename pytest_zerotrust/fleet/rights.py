@@ -75,6 +75,8 @@ def explaining_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> li
     rights += [Right("", "", "nodes", "list")]
     rights += [Right("default", "discovery.k8s.io", "endpointslices", "list")]
     rights += [Right("kube-system", group, kind, "list") for group, kind in _AROUND_DNS]
+    if intent.encryption is not None:
+        rights += [Right("kube-system", "", "configmaps", "get")]
     for namespace in dict.fromkeys((*intent.namespaces, *more_namespaces)):
         rights += [Right(namespace, group, kind, "list") for group, kind in _EXPLAINING]
     return sorted(set(rights))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pytest_zerotrust.cluster.discovery import LiveWorkload
-from pytest_zerotrust.core.intent import Workload
+from pytest_zerotrust.core.intent import Port, Workload
 from pytest_zerotrust.fleet.plan import CANARY_PORT, PodSpec, Role, twin_labels
 from pytest_zerotrust.fleet.run import Run
 
@@ -87,6 +87,29 @@ def node_probe(run: Run, own_namespace: str, node: str) -> PodSpec:
         namespace=own_namespace,
         role=Role.NODE,
         subject=node,
+        node=node,
+    )
+
+
+def capture(run: Run, own_namespace: str, node: str) -> PodSpec:
+    """The pod that sees what leaves a node."""
+    return PodSpec(
+        name=run.name("capture", node),
+        namespace=own_namespace,
+        role=Role.CAPTURE,
+        subject=node,
+        node=node,
+    )
+
+
+def talker(run: Run, own_namespace: str, node: str) -> PodSpec:
+    """The pod that says on a node what captures look for, over TCP and UDP."""
+    return PodSpec(
+        name=run.name("talker", node),
+        namespace=own_namespace,
+        role=Role.TALKER,
+        subject=f"talker on {node}",
+        ports=(CANARY_PORT, Port(CANARY_PORT.number, "UDP")),
         node=node,
     )
 

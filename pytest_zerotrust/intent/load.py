@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_zerotrust.core.intent import (
     AdmissionIntent,
+    EncryptionIntent,
     Intent,
     MeshIntent,
     Port,
@@ -91,6 +92,7 @@ def _build(document: Document, name: str, today: datetime.date) -> Intent:
         egress=tuple(flow for flow in flows if flow.target in outside),
         waivers=read_waivers(document, name, today),
         mesh=_mesh(data["mesh"]) if "mesh" in data else None,
+        encryption=_encryption(data["encryption"]) if "encryption" in data else None,
         admission=_admission(data["admission"], namespaces) if "admission" in data else None,
         probe=_probe(data.get("probe", {})),
         baseline=data.get("baseline", False),
@@ -157,6 +159,10 @@ def _mesh(data: Mapping[str, Any]) -> MeshIntent:
     )
 
 
+def _encryption(data: Mapping[str, Any]) -> EncryptionIntent:
+    return EncryptionIntent(between_nodes=data["betweenNodes"])
+
+
 def _admission(data: Mapping[str, Any], namespaces: tuple[str, ...]) -> AdmissionIntent:
     return AdmissionIntent(
         namespaces=tuple(data.get("namespaces", namespaces)),
@@ -179,4 +185,5 @@ def _probe(data: Mapping[str, Any]) -> ProbeIntent:
         tolerations=tuple(data.get("tolerations", ())),
         priority_class=data.get("priorityClassName"),
         host_network=data.get("hostNetwork", default.host_network),
+        capture=data.get("capture", default.capture),
     )

@@ -282,7 +282,12 @@ def test_markers():
 def test_kinds():
     documented = {code(row["kind"]): code(row["control"]) for row in table(NAMES, "Kind")}
     assert documented == {name: kind.control for name, kind in KINDS.items()}
-    fixtures = {"ZT-NET": "zt_network", "ZT-MSH": "zt_mesh", "ZT-ADM": "zt_admission"}
+    fixtures = {
+        "ZT-NET": "zt_network",
+        "ZT-MSH": "zt_mesh",
+        "ZT-ENC": "zt_mesh",
+        "ZT-ADM": "zt_admission",
+    }
     for row in table(NAMES, "Kind"):
         assert row["fixture that verifies it"] == f"`{fixtures[code(row['control'])[:6]]}`"
 

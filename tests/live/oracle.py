@@ -462,6 +462,8 @@ def predict(controls: Controls) -> dict[str, str]:
             fooled = there and _answers(controls, world, "default", target)
             shown = HOLDS if fine else INCONCLUSIVE
             verdicts[f"ZT-MSH-008-{flow}"] = VIOLATED if fooled else shown
+    # The lab's intent demands no encryption between nodes.
+    verdicts |= {f"ZT-ENC-00{n}-not-declared": NOT_APPLICABLE for n in (1, 2)}
     for control, cases in ADMISSION.items():
         for case in cases:
             for namespace in ("production", "staging"):

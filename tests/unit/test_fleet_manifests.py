@@ -114,7 +114,7 @@ def restricted_problems(body: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("ports", [PORTS, (), (Port(80),), (Port(53, "UDP"),)], ids=str)
-@pytest.mark.parametrize("role", [r for r in Role if r is not Role.NODE])
+@pytest.mark.parametrize("role", [r for r in Role if not r.on_node])
 def test_a_probe_pod_passes_pod_security_restricted(role, ports):
     assert restricted_problems(pod(role, ports=ports)["spec"]) == []
 
@@ -124,7 +124,19 @@ def test_a_node_probe_breaks_restricted_by_its_network_alone():
     assert restricted_problems(body) == ["hostNetwork"]
 
 
-@pytest.mark.parametrize("role", [r for r in Role if r is not Role.NODE])
+def test_a_capturing_pod_is_root_with_one_capability_and_nothing_more():
+    body = pod(Role.CAPTURE)["spec"]
+    assert restricted_problems(body) == ["hostNetwork", "runAsNonRoot", "runAsUser", "capabilities"]
+    (container,) = body["containers"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_RAW"]}
+    assert not any(
+        "add" in c["securityContext"]["capabilities"] for c in pod()["spec"]["containers"]
+    )
+    assert "ports" not in container
+    assert "readinessProbe" not in container
+
+
+@pytest.mark.parametrize("role", [r for r in Role if not r.on_node])
 def test_only_a_node_probe_is_in_the_nodes_network(role):
     assert "hostNetwork" not in pod(role)["spec"]
 
@@ -150,7 +162,7 @@ SETS = [PORTS, (), (Port(80),), (Port(53, "UDP"),)]
 def test_the_agent_listens_on_the_workloads_ports_unless_it_is_only_a_client(role, ports):
     container = pod(role, ports=ports)["spec"]["containers"][0]
     listens = json.loads(container["command"][-1])["ports"]
-    if role in (Role.MESHED, Role.NODE):
+    if role is Role.MESHED or role.on_node:
         assert listens == []
         assert "readinessProbe" not in container
     else:

@@ -89,5 +89,5 @@ def test_each_of_many_twins_is_judged_alone():
 @pytest.mark.parametrize("role", Role)
 def test_a_client_inside_the_mesh_and_one_on_a_node_serve_nobody(role):
     made = PodSpec(name="p", namespace="ns", role=role, subject="p")
-    assert made.listens is (role not in (Role.MESHED, Role.NODE))
+    assert made.listens is not (role is Role.MESHED or role.on_node)
     assert made.where == "ns/p"

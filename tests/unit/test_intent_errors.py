@@ -24,7 +24,11 @@ MISTAKES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "unknown key": (
         "version: 1\nflow: []\n",
         2,
-        ("'flow'", "Did you mean 'flows'", "admission, baseline, exceptions, flows, mesh"),
+        (
+            "'flow'",
+            "Did you mean 'flows'",
+            "admission, baseline, encryption, exceptions, flows, mesh",
+        ),
     ),
     "unknown key of a workload": (
         ONE.replace("ports", "prots"),
