@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pytest_zerotrust.admission.failopen import FailClosedCheck
 from pytest_zerotrust.admission.pairs import PairCheck
+from pytest_zerotrust.admission.protection import AdministratorsCheck
 from pytest_zerotrust.checks import Check, NothingToCheck
 from pytest_zerotrust.cluster.access import Right
 from pytest_zerotrust.core.intent import Intent
@@ -17,6 +19,8 @@ from pytest_zerotrust.fleet.rights import fleet_rights
 from pytest_zerotrust.mesh.checks import PortCheck, SweepCheck
 from pytest_zerotrust.network.checks import CanaryCheck
 
+_DRY = (PairCheck, FailClosedCheck, AdministratorsCheck)
+"""Checks that make no pod and need no other one: they send a pair of pods as dry runs."""
 _FLEET = frozenset({"pods", "pods/exec", "services", "networkpolicies"})
 
 
@@ -51,7 +55,7 @@ def probe_namespaces(intent: Intent, more: Iterable[str], selection: Selection) 
     keys: set[str] = set()
     fleet = False
     for check in selection.checks:
-        if not isinstance(check, (PairCheck, NothingToCheck)):
+        if not isinstance(check, (*_DRY, NothingToCheck)):
             fleet = True
             keys |= _stand_ins(intent, check)
     used = {intent.workloads[key].namespace for key in keys}
@@ -95,7 +99,7 @@ def needed_rights(intent: Intent, more: Iterable[str], selection: Selection) -> 
     rights |= {
         Right(check.namespace, "", "pods", "create")
         for check in selection.checks
-        if isinstance(check, PairCheck)
+        if isinstance(check, _DRY)
     }
     return sorted(rights)
 
