@@ -33,3 +33,9 @@ def test_pod_security_is_kept(zt_admission, check):
 def test_what_rejects_pods_fails_closed(zt_admission, check):
     """What rejects the privileged pod would also do so when it is down or slow."""
     zt_admission.verify(check)
+
+
+@pytest.mark.zt_each("administrators")
+def test_only_administrators_may_switch_it_off(zt_admission, check):
+    """Nobody but the declared administrators may change or switch off what rejects pods."""
+    zt_admission.verify(check)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from pytest_zerotrust.admission.corpus.select import CaseCheck, corpus_checks
 from pytest_zerotrust.admission.failopen import FailClosedCheck, fail_closed_checks
 from pytest_zerotrust.admission.pairs import PairCheck, pair_checks
+from pytest_zerotrust.admission.protection import AdministratorsCheck, administrators_checks
 from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.mesh.checks import (
     CallCheck,
@@ -78,6 +79,7 @@ Check = (
     | PairCheck
     | CaseCheck
     | FailClosedCheck
+    | AdministratorsCheck
     | NothingToCheck
 )
 
@@ -238,6 +240,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             control="ZT-ADM-005",
             make=fail_closed_checks,
             why_none="the intent declares no admission",
+        ),
+        "administrators": Kind(
+            control="ZT-ADM-006",
+            make=administrators_checks,
+            why_none="the intent does not say who may change policies (admission.administrators)",
         ),
     }
 )

@@ -201,15 +201,25 @@ class Admission(Facade):
         return result
 
     def _result(self, check: Check) -> Result:
+        from pytest_zerotrust.admission import protection
         from pytest_zerotrust.admission.corpus.select import CaseCheck
         from pytest_zerotrust.admission.failopen import FailClosedCheck, verify
         from pytest_zerotrust.admission.pairs import PairCheck
 
-        if self._session.intent.admission is None:
+        declared = self._session.intent.admission
+        if declared is None:
             raise Inconclusive(f"{check.id} is no admission check of this intent")
         engine = self._session.engines.admission
+        if isinstance(check, protection.AdministratorsCheck):
+            rejection, named = engine.verify(check.rejection), declared.administrators
+            return protection.verify(engine.api, check, rejection, engine.rbac(), named)
         if isinstance(check, FailClosedCheck):
-            return verify(engine.api, check, engine.verify(check.rejection))
+            rejection = engine.verify(check.rejection)
+            result = verify(engine.api, check, rejection)
+            if declared.administrators or rejection.verdict is not Verdict.HOLDS:
+                return result
+            lines = protection.report(engine.api, check.namespace, rejection, engine.rbac())
+            return replace(result, observed=(*result.observed, *lines))
         if not isinstance(check, (PairCheck, CaseCheck)):
             raise Inconclusive(f"{check.id} is no admission check of this intent")
         return engine.verify(check, self._session.admission_demand(check))

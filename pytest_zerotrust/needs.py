@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pytest_zerotrust.admission.corpus.select import CaseCheck
 from pytest_zerotrust.admission.failopen import FailClosedCheck
 from pytest_zerotrust.admission.pairs import PairCheck
+from pytest_zerotrust.admission.protection import AdministratorsCheck
 from pytest_zerotrust.checks import Check, NothingToCheck
 from pytest_zerotrust.cluster.access import Right
 from pytest_zerotrust.core.intent import Intent
@@ -20,7 +21,7 @@ from pytest_zerotrust.mesh.checks import PortCheck, SweepCheck
 from pytest_zerotrust.mesh.wire_checks import WireCheck
 from pytest_zerotrust.network.checks import CanaryCheck
 
-_DRY = (PairCheck, FailClosedCheck)
+_DRY = (PairCheck, FailClosedCheck, AdministratorsCheck)
 """Checks that make no pod: they send a pair of pods as dry runs."""
 _FLEET = frozenset({"pods", "pods/exec", "services", "networkpolicies"})
 

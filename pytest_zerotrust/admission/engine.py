@@ -15,8 +15,10 @@ from pytest_zerotrust.admission.judge import Answered, judge_trial
 from pytest_zerotrust.admission.pairs import PairCheck
 from pytest_zerotrust.admission.trial import Request, Trial, trial_of
 from pytest_zerotrust.cluster.api import Api, ApiUnreachable
+from pytest_zerotrust.cluster.grants import read_grants
 from pytest_zerotrust.core.admission import TRANSIENT, Answer, attribute
 from pytest_zerotrust.core.intent import AdmissionIntent
+from pytest_zerotrust.core.rbac import Rbac
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.errors import ZeroTrustError
 from pytest_zerotrust.fleet.run import Run
@@ -42,6 +44,7 @@ class AdmissionEngine:
     intent: AdmissionIntent
     _results: dict[str, Result] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _rbac: Rbac | None = None
 
     def verify(self, check: Check, demanded: Iterable[Check] = ()) -> Result:
         """Return the verdict of a check; all ``demanded`` ones are sent along with the first."""
@@ -51,6 +54,13 @@ class AdmissionEngine:
                 self._observe(list(wanted.values()))
             # Another process may ask for the same check again, and then means a new try.
             return self._results.pop(check.id)
+
+    def rbac(self) -> Rbac:
+        """All roles and bindings, read once for a run. Raises ApiUnreachable."""
+        with self._lock:
+            if self._rbac is None:
+                self._rbac = read_grants(self.api)
+            return self._rbac
 
     def _observe(self, checks: list[Check]) -> None:
         ready = []

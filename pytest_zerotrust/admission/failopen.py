@@ -9,23 +9,17 @@ exists and does nothing is not praised.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pytest_zerotrust.admission.labels import Guard, try_switch
+from pytest_zerotrust.admission.gatekeeper import ambiguous, config_exemptions, read_constraints
 from pytest_zerotrust.admission.pairs import PairCheck
+from pytest_zerotrust.admission.sight import REGISTRATION, Hooks, Seen, read_hooks, try_labels
 from pytest_zerotrust.cluster.api import Api
 from pytest_zerotrust.core.admission import Answer
-from pytest_zerotrust.core.escapes import (
-    GUARD_OF_GATEKEEPER,
-    GUARDED_BY_GATEKEEPER,
-    Switch,
-    Weakness,
-    of_conditions,
-    of_switch,
-    switches,
-)
+from pytest_zerotrust.core.constraints import constraint_weaknesses, left_out, unclear
+from pytest_zerotrust.core.escapes import of_conditions, switches
 from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.core.validating_policies import (
     binding_weaknesses,
@@ -33,25 +27,11 @@ from pytest_zerotrust.core.validating_policies import (
     policy_weaknesses,
 )
 from pytest_zerotrust.core.verdict import Result, Verdict
-from pytest_zerotrust.core.webhooks import covered, exemptions, weaknesses
+from pytest_zerotrust.core.webhooks import exemptions, weaknesses
 
 _CONTROL = "ZT-ADM-005"
-_API = "/apis/admissionregistration.k8s.io/v1"
 _HOOKS = "kubectl get validatingwebhookconfigurations -o yaml"
 _POLICIES = "kubectl get validatingadmissionpolicies,validatingadmissionpolicybindings -o yaml"
-
-Hooks = list[tuple[str, Mapping[str, Any]]]
-"""Entries of all ValidatingWebhookConfigurations, each with the name of its configuration."""
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What was seen of one engine."""
-
-    weak: list[Weakness] = field(default_factory=list)
-    unclear: list[str] = field(default_factory=list)
-    observed: list[str] = field(default_factory=list)
-    controls: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,33 +78,34 @@ def verify(api: Api, check: FailClosedCheck, rejection: Result) -> Result:
     if by == Answer.VALIDATING_ADMISSION_POLICY.value:
         names = [str(name) for name in rejection.evidence["policies"]]
         return _policy(api, check, names[0], names[1] if len(names) > 1 else "")
-    return _webhook(api, check, str(rejection.evidence["webhook"]))
+    constraints = rejection.evidence["policies"] if by == Answer.GATEKEEPER.value else ()
+    return _webhook(api, check, str(rejection.evidence["webhook"]), tuple(constraints))
 
 
 def _policy(api: Api, check: FailClosedCheck, name: str, bound: str) -> Result:
     words = f"ValidatingAdmissionPolicy {name}"
-    response = api.request("GET", f"{_API}/validatingadmissionpolicies/{name}")
+    response = api.request("GET", f"{REGISTRATION}/validatingadmissionpolicies/{name}")
     spec = response.body.get("spec")
     if not response.ok or not isinstance(spec, Mapping):
         return _unread(check, words, response.message)
-    response = api.request("GET", f"{_API}/validatingadmissionpolicybindings")
+    response = api.request("GET", f"{REGISTRATION}/validatingadmissionpolicybindings")
     items = response.body.get("items")
     if not response.ok or not isinstance(items, list):
         return _unread(check, f"the bindings of {words}", response.message)
     bindings = bindings_of(name, items)
     if bound not in bindings:
         return _unread(check, f"the binding {bound} of {words}", "none that denies has this name")
-    seen = _Seen(weak=list(policy_weaknesses(spec)))
+    seen = Seen(weak=list(policy_weaknesses(spec)))
     seen.unclear += of_conditions(spec.get("matchConditions")).unclear
     match = spec.get("matchConstraints") or {}
     seen.observed += exemptions({**match, "matchConditions": spec.get("matchConditions")})
-    hooks, unread = _hooks(api)
-    _try_labels(api, check, switches(match.get("namespaceSelector")), hooks, seen)
+    hooks, unread = read_hooks(api)
+    try_labels(api, check.namespace, switches(match.get("namespaceSelector")), hooks, seen)
     if not _whole(spec, bindings, bound):
         narrowed = bindings[bound].get("matchResources") or {}
         seen.weak += binding_weaknesses(spec, bindings[bound], bound)
         seen.observed += exemptions(narrowed)
-        _try_labels(api, check, switches(narrowed.get("namespaceSelector")), hooks, seen)
+        try_labels(api, check.namespace, switches(narrowed.get("namespaceSelector")), hooks, seen)
     if unread is not None and seen.controls:
         seen.unclear.append(f"what guards a label could not be read: {unread}".rstrip(": "))
     objects = (words, *(f"ValidatingAdmissionPolicyBinding {item}" for item in bindings))
@@ -146,90 +127,63 @@ def _whole(
     )
 
 
-def _webhook(api: Api, check: FailClosedCheck, name: str) -> Result:
-    hooks, unread = _hooks(api)
+def _webhook(api: Api, check: FailClosedCheck, name: str, constraints: tuple[str, ...]) -> Result:
+    hooks, unread = read_hooks(api)
     if unread is not None:
         return _unread(check, "the webhooks", unread)
     found = [(config, webhook) for config, webhook in hooks if webhook.get("name") == name]
     if not found:
         return _unread(check, f"webhook {name}", "no configuration has it")
     objects = tuple(f"ValidatingWebhookConfiguration {config}" for config, _ in found)
-    seen = _Seen()
+    seen = Seen()
     for _, webhook in found:
         seen.weak += weaknesses(webhook)
         seen.unclear += of_conditions(webhook.get("matchConditions")).unclear
         seen.observed += exemptions(webhook)
-        _try_labels(api, check, switches(webhook.get("namespaceSelector")), hooks, seen)
+        try_labels(api, check.namespace, switches(webhook.get("namespaceSelector")), hooks, seen)
+    reproduce = _HOOKS
+    if constraints:
+        gap, kinds = _constraints(api, check, constraints, hooks, seen)
+        if gap:
+            return _unread(check, "what the constraints look at", gap)
+        seen.observed += _config(api, found)
+        objects += kinds
+        reproduce += "; kubectl get constraints -o yaml"
     seconds = found[0][1].get("timeoutSeconds", 10)
     text = f"webhook {name} fails closed (after {seconds} s) and sees every way to a container"
-    return _judged(check, seen, f"webhook {name}", text, objects, _HOOKS)
+    return _judged(check, seen, f"webhook {name}", text, objects, reproduce)
 
 
-def _hooks(api: Api) -> tuple[Hooks, str | None]:
-    """Every validating webhook with the name of its configuration; or why they are unread."""
-    response = api.request("GET", f"{_API}/validatingwebhookconfigurations")
-    items = response.body.get("items")
-    if not response.ok or not isinstance(items, list):
-        return [], response.message
-    hooks = [
-        (str(item["metadata"]["name"]), webhook)
-        for item in items
-        for webhook in item.get("webhooks") or ()
-    ]
-    return hooks, None
+def _constraints(
+    api: Api, check: FailClosedCheck, names: tuple[str, ...], hooks: Hooks, seen: Seen
+) -> tuple[str, tuple[str, ...]]:
+    """Note what the constraints that rejected leave out; why that is not known, and their names."""
+    reading = read_constraints(api, names)
+    if reading.gap:
+        return reading.gap, ()
+    confused = list(ambiguous(reading.found))
+    seen.unclear += confused
+    # What one of them does not see, another one rejected as well.
+    narrow = all(item.is_narrow for item in reading.found)
+    for item in reading.found:
+        seen.observed += left_out(item)
+        if narrow and not confused:
+            owner = f"constraint {item}: its"
+            seen.weak += constraint_weaknesses(item)
+            seen.unclear += unclear(item)
+            try_labels(api, check.namespace, item.switches, hooks, seen, owner=owner)
+    return "", tuple(f"constraint {item}" for item in reading.found)
 
 
-def _try_labels(
-    api: Api,
-    check: FailClosedCheck,
-    ways: Iterable[Switch],
-    hooks: Hooks,
-    seen: _Seen,
-) -> None:
-    """Note for each way to make a selector look away whether somebody guards it."""
-    for switch in ways:
-        guard, answer = try_switch(api, check.namespace, switch)
-        tried = f"a namespace {switch} (dry run on {check.namespace}): {answer}"
-        if guard is Guard.NONE:
-            seen.weak.append(of_switch(switch, check.namespace))
-            seen.observed.append(tried)
-        elif guard is Guard.REFUSED:
-            seen.controls.append(f"nobody is made to look away by {tried}")
-            seen.weak += _of_guard(answer.webhook, switch, hooks)
-        elif switch.key == GUARDED_BY_GATEKEEPER and _registered(GUARD_OF_GATEKEEPER, hooks):
-            seen.controls.append(
-                f"label {switch.key} is guarded by webhook {GUARD_OF_GATEKEEPER}, by its "
-                f"registration; it could not be tried: {answer}"
-            )
-            seen.weak += _of_guard(GUARD_OF_GATEKEEPER, switch, hooks)
-        else:
-            seen.unclear.append(
-                f"it looks away from a namespace {switch}, and whether that is guarded could not "
-                f"be tried: {answer} {answer.message[:160]}".rstrip()
-            )
-
-
-def _registered(name: str, hooks: Hooks) -> bool:
-    return any(
-        hook.get("name") == name and covered(hook.get("rules"), "namespaces", "UPDATE")
-        for _, hook in hooks
-    )
-
-
-def _of_guard(name: str, switch: Switch, hooks: Hooks) -> Iterator[Weakness]:
-    """A guard that is admitted past when it is down guards nothing."""
-    for _, hook in hooks:
-        if name and hook.get("name") == name and hook.get("failurePolicy", "Fail") != "Fail":
-            yield Weakness(
-                f"webhook {name}, which guards label {switch.key}, has failurePolicy "
-                f"{hook['failurePolicy']}: while it is down the label may be changed",
-                f"Set failurePolicy: Fail for webhook {name}.",
-            )
+def _config(api: Api, found: Hooks) -> tuple[str, ...]:
+    """What Gatekeeper's Config leaves out, in the namespace of its own Service."""
+    service = found[0][1].get("clientConfig", {}).get("service") or {}
+    return config_exemptions(api, str(service["namespace"])) if service else ()
 
 
 def _judged(
     check: FailClosedCheck,
-    seen: _Seen,
+    seen: Seen,
     who: str,
     well: str,
     objects: tuple[str, ...],

@@ -1,7 +1,7 @@
 """Plain REST calls to the API server, with a time-out on every call and JSON in and out.
 
-A bare keep-alive HTTP client is used instead of typed models: unknown fields pass through, nothing
-is retried behind our back, and a dry run costs a fraction of the time.
+A bare keep-alive HTTP client (``wire``) is used instead of typed models: unknown fields pass
+through, nothing is retried behind our back, and a dry run costs a fraction of the time.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import json
 import re
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import requests
-from requests.adapters import HTTPAdapter
+import urllib3
 
 from pytest_zerotrust.cluster.connection import Connection
+from pytest_zerotrust.cluster.wire import FAILURES, Wire
 from pytest_zerotrust.errors import ZeroTrustError
 
 TIMEOUT = (5.0, 30.0)
@@ -74,20 +75,6 @@ class Response:
         return str(self.body.get("message", ""))
 
 
-class _Adapter(HTTPAdapter):
-    """Sends the server name that the kubeconfig demands, which need not be the host's."""
-
-    def __init__(self, server_name: str | None) -> None:
-        self._server_name = server_name
-        super().__init__(max_retries=0, pool_connections=2, pool_maxsize=4)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        if self._server_name:
-            kwargs["server_hostname"] = self._server_name
-            kwargs["assert_hostname"] = self._server_name
-        super().init_poolmanager(*args, **kwargs)
-
-
 class Pace:
     """A token bucket: ``rate`` calls a second in the long run, ``burst`` of them at once."""
 
@@ -117,12 +104,13 @@ class Pace:
 
 
 class Api:
-    """Calls to one API server. Safe to share between threads; each thread has its own session."""
+    """Calls to one API server. Safe to share between threads, which share its connections."""
 
     def __init__(self, connection: Connection, *, user_agent: str = "pytest-zerotrust") -> None:
         self.connection = connection
         self._user_agent = user_agent
-        self._local = threading.local()
+        self._wire: Wire | None = None
+        self._opening = threading.Lock()
         self._pace = Pace(RATE, BURST)
         self._dry_pace = Pace(DRY_RATE, BURST)
         self._changes = threading.Condition()
@@ -242,7 +230,11 @@ class Api:
         content_type: str,
         more_headers: Mapping[str, str] | None = None,
     ) -> Response:
-        headers = {"Accept": "application/json", "User-Agent": self._user_agent}
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": self._user_agent,
+        }
         headers |= more_headers or {}
         authorization = self.connection.authorization()
         if authorization:
@@ -251,48 +243,29 @@ class Api:
         if body is not None:
             headers["Content-Type"] = content_type
             data = json.dumps(body).encode()
+        target = f"{path}?{urllib.parse.urlencode(params)}" if params else path
+        wire = self._opened()
         try:
-            raw = self._session().request(
-                method,
-                self.connection.server + path,
-                params=dict(params or {}),
-                data=data,
-                headers=headers,
-                timeout=TIMEOUT,
-                allow_redirects=False,
-            )
-            content = raw.content
-        except requests.RequestException as error:
+            raw = wire.send(method, target, body=data, headers=headers, timeout=TIMEOUT)
+        except FAILURES as error:
             raise ApiUnreachable(f"{self.connection.server}: {_plain(error)}") from error
+        content = raw.data
         try:
             parsed = json.loads(content) if content else {}
         except ValueError:
             parsed = {"message": content[:500].decode("utf-8", "replace")}
         return Response(
-            status=raw.status_code,
+            status=raw.status,
             body=parsed if isinstance(parsed, dict) else {"value": parsed},
-            warnings=_warnings(raw),
+            warnings=_warnings(raw.headers),
             headers=dict(raw.headers),
         )
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            # The environment must not choose credentials (netrc) or trust for us.
-            session.trust_env = False
-            connection = self.connection
-            proxies = (
-                {"https": connection.proxy, "http": connection.proxy}
-                if connection.proxy
-                else requests.utils.get_environ_proxies(connection.server)
-            )
-            session.proxies.update(proxies)
-            session.verify = (connection.ca_file or True) if connection.verify else False
-            session.cert = connection.client_cert
-            session.mount("https://", _Adapter(connection.tls_server_name))
-            self._local.session = session
-        return session
+    def _opened(self) -> Wire:
+        with self._opening:
+            if self._wire is None:
+                self._wire = Wire(self.connection)
+            return self._wire
 
 
 def retry_after(text: str) -> float:
@@ -317,11 +290,10 @@ def server_time(response: Response) -> datetime.datetime | None:
     return moment.astimezone(datetime.UTC)
 
 
-def _warnings(raw: requests.Response) -> tuple[str, ...]:
+def _warnings(headers: urllib3.HTTPHeaderDict) -> tuple[str, ...]:
     """The texts of all Warning headers (RFC 7234: 299 - "text")."""
-    values: list[str] = raw.raw.headers.getlist("Warning") if raw.raw is not None else []
     texts = []
-    for value in values:
+    for value in headers.getlist("Warning"):
         _, _, text = value.partition('"')
         texts.append(text.rpartition('"')[0].replace('\\"', '"'))
     return tuple(texts)

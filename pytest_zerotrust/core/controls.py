@@ -251,6 +251,15 @@ _ALL = (
         "UPDATE, and exempt nothing that a user can choose.",
         required=False,
     ),
+    Control(
+        id="ZT-ADM-006",
+        title="only administrators may change or switch off what rejects pods",
+        level=3,
+        severity="high",
+        remedy="Take the subject out of the binding, or the rule out of the role; list it under "
+        "admission.administrators only if it is meant to decide what runs in the cluster.",
+        required=False,
+    ),
 )
 
 CONTROLS = MappingProxyType({control.id: control for control in _ALL})

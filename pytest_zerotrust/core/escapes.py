@@ -72,11 +72,11 @@ def switches(selector: Mapping[str, Any] | None) -> tuple[Switch, ...]:
     return tuple(switch for switch in found if switch.key != NAMESPACE_NAME)
 
 
-def of_switch(switch: Switch, namespace: str) -> Weakness:
+def of_switch(switch: Switch, namespace: str, owner: str = "its") -> Weakness:
     """The weakness that a namespace can be given such labels, as a dry run showed."""
     change = "taken from" if switch.value is None else "set on"
     return Weakness(
-        f"its namespaceSelector looks away from a namespace {switch}, which may be {change} "
+        f"{owner} namespaceSelector looks away from a namespace {switch}, which may be {change} "
         f"namespace {namespace} by whoever may change it: a dry run of that was admitted",
         f"Select namespaces by {NAMESPACE_NAME}, which nobody can change, or guard the label "
         f"{switch.key} by a policy on namespaces.",

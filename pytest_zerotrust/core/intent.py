@@ -179,7 +179,9 @@ class AdmissionIntent:
     """Where admission is tested, which registries are allowed, and which engine must answer.
 
     ``pod_security`` is the Pod Security level that each namespace must keep. ``identities`` are
-    users that requests are sent as, by impersonation. ``profile`` is 'default' or 'full'.
+    users that requests are sent as, by impersonation. ``administrators`` are the subjects of RBAC
+    that may change policies, as ``core.rbac.Subject`` writes them. ``profile`` is 'default' or
+    'full'.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -187,6 +189,7 @@ class AdmissionIntent:
     engine: str = "any"
     pod_security: Mapping[str, str] = field(default_factory=dict)
     identities: tuple[str, ...] = ()
+    administrators: tuple[str, ...] = ()
     profile: str = "default"
 
 

@@ -65,6 +65,20 @@ def covered(
     return any(_covers(rule, resource, operation, version) for rule in rules or ())
 
 
+def could_concern(rules: Iterable[Mapping[str, Any]] | None, resource: str, operation: str) -> bool:
+    """True if one of these rules may be about some object of a core resource and the operation."""
+    for rule in rules or ():
+        about = {name.partition("/")[0] for name in rule.get("resources") or ()}
+        groups, operations = rule.get("apiGroups") or (), rule.get("operations") or ()
+        if (
+            about & {"*", resource}
+            and ("" in groups or "*" in groups)
+            and (operation in operations or "*" in operations)
+        ):
+            return True
+    return False
+
+
 def _covers(rule: Mapping[str, Any], resource: str, operation: str, version: str) -> bool:
     names = rule.get("resources") or ()
     whole = "*/*" in names or resource in names or ("*" in names and "/" not in resource)

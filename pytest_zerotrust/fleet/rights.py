@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_zerotrust.cluster.access import Right
-from pytest_zerotrust.core.intent import Intent
+from pytest_zerotrust.cluster.grants import BINDINGS, GROUP, ROLES
+from pytest_zerotrust.core.intent import AdmissionIntent, Intent
 from pytest_zerotrust.fleet.manifests import own_namespace_labels
 
 _NETWORKING = "networking.k8s.io"
@@ -69,9 +70,12 @@ def own_namespace_rights() -> list[Right]:
 def explaining_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> list[Right]:
     """What explaining verdicts by policies needs besides, all of it reading.
 
-    A run without these goes on; its verdicts lack the explanation, and ZT-NET-005 stays open.
+    A run without these goes on; its verdicts lack the explanation, and ZT-NET-005, ZT-ADM-006
+    and, with Gatekeeper, ZT-ADM-005 stay open.
     """
     rights = [Right("", "cilium.io", kind, "list") for kind in _CLUSTERWIDE]
+    if intent.admission is not None:
+        rights += _policy_reading_rights(intent.admission)
     rights += [Right("", "", "nodes", "list")]
     rights += [Right("default", "discovery.k8s.io", "endpointslices", "list")]
     rights += [Right("kube-system", group, kind, "list") for group, kind in _AROUND_DNS]
@@ -80,6 +84,19 @@ def explaining_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> li
     for namespace in dict.fromkeys((*intent.namespaces, *more_namespaces)):
         rights += [Right(namespace, group, kind, "list") for group, kind in _EXPLAINING]
     return sorted(set(rights))
+
+
+def _policy_reading_rights(admission: AdmissionIntent) -> list[Right]:
+    """Users name the kinds of Gatekeeper's constraints, so no list of them can be given."""
+    rights = []
+    if admission.engine in ("any", "gatekeeper"):
+        rights += [
+            Right("", "constraints.gatekeeper.sh", "*", "get"),
+            Right("", "config.gatekeeper.sh", "configs", "get"),
+        ]
+    if admission.administrators:
+        rights += [Right("", GROUP, resource, "list") for resource in (*ROLES, *BINDINGS)]
+    return rights
 
 
 _CLUSTERWIDE = ("ciliumclusterwidenetworkpolicies", "ciliumnodes")

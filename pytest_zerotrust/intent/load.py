@@ -170,6 +170,7 @@ def _admission(data: Mapping[str, Any], namespaces: tuple[str, ...]) -> Admissio
         engine=data.get("engine", "any"),
         pod_security=dict(data.get("podSecurity", {})),
         identities=tuple(data.get("identities", ())),
+        administrators=tuple(data.get("administrators", ())),
         profile=data.get("profile", "default"),
     )
 

@@ -159,6 +159,8 @@ class Cluster:
                 return 201, {"status": {"allowed": allowed}}
             if path.endswith("/validatingwebhookconfigurations"):
                 return 200, {"items": [{"metadata": {"name": "rules"}, "webhooks": [self.webhook]}]}
+            if path.startswith("/apis/constraints.gatekeeper.sh"):
+                return self._constraints(path)
             if method == "POST" and _WORKLOADS.search(path):
                 return 201, body
             if method == "PATCH":
@@ -180,6 +182,17 @@ class Cluster:
                 return self._one(method, namespace, resource, name)
             return self._collection(method, namespace, resource, query, body)
 
+    def _constraints(self, path: str) -> tuple[int, Object]:
+        """The one constraint of ``gatekeeper``, which looks at everything."""
+        version = "constraints.gatekeeper.sh/v1beta1"
+        answers: dict[str, Object] = {
+            "/apis/constraints.gatekeeper.sh": {"preferredVersion": {"groupVersion": version}},
+            f"/apis/{version}": {"resources": [{"name": "restricts", "kind": "Restricts"}]},
+            f"/apis/{version}/restricts/restricted": {"spec": {}},
+        }
+        found = answers.get(path)
+        return (200, found) if found else _status(404, f"the server could not find {path}")
+
     def _all(self, resource: str, query: Mapping[str, str]) -> list[Object]:
         kinds = [o for (_, kind), o in self.objects.items() if kind == resource]
         found = [item for objects in kinds for item in objects.values()]
@@ -188,7 +201,10 @@ class Cluster:
         return [item for item in found if selected(item, query.get("labelSelector", ""))]
 
     def _patch(self, path: str, body: Object) -> tuple[int, Object]:
-        """A dry run of a change: of an admitted pod, or the apply of a new one."""
+        """A dry run of a change: of labels of a namespace, of an admitted pod, or the apply of a
+        new one."""
+        if path.removeprefix("/api/v1/namespaces/") in self.namespaces:
+            return 200, body
         _, namespace, _, name, *_ = path.removeprefix("/api/v1/").split("/")
         found = self._kind(namespace, "pods").get(name)
         if found is None and "kind" not in body:

@@ -475,4 +475,6 @@ def predict(controls: Controls) -> dict[str, str]:
         # Where nothing rejects a pod, nobody can be asked whether it fails closed.
         closed = HOLDS if controls.admission else INCONCLUSIVE
         verdicts[f"ZT-ADM-005-fails-closed-{namespace}"] = closed
+        verdicts[f"ZT-ADM-006-administrators-{namespace}"] = closed
+    verdicts["ZT-ADM-006-administrators-legacy"] = HOLDS
     return verdicts

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -299,6 +300,23 @@ def test_an_answer_that_is_broken_off_is_no_answer(tmp_path, what):
         with pytest.raises(ApiUnreachable) as caught:
             api.request("GET", "/version")
     assert "\n" not in str(caught.value)
+
+
+def test_threads_share_connections_that_are_kept_open(tmp_path):
+    opened: list[socket.socket] = []
+
+    def keep_answering(connection: socket.socket) -> None:
+        opened.append(connection)
+        while connection.recv(65536):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    with serving(keep_answering) as port:
+        api = to(f"http://127.0.0.1:{port}", tmp_path)
+        for _ in range(3):
+            with ThreadPoolExecutor(4) as pool:
+                answers = list(pool.map(lambda _: api.request("GET", "/version"), range(20)))
+            assert all(answer.ok for answer in answers)
+    assert 1 <= len(opened) <= 4
 
 
 def test_a_plain_server_asked_for_tls_is_unreachable(server, tmp_path):

@@ -64,7 +64,16 @@ class Fake:
             assert more["params"]["dryRun"] == "All"
             self.tried.append(more["body"]["metadata"]["labels"])
             return self.labels(self.tried[-1])
-        found = self.lists.get(name)
+        if name in self.lists:
+            found = self.lists[name]
+        elif name == "constraints.gatekeeper.sh":
+            found = {"preferredVersion": {"groupVersion": f"{name}/v1"}}
+        elif path == "/apis/constraints.gatekeeper.sh/v1":
+            found = {"resources": [{"name": f"{kind.lower()}s", "kind": kind} for kind in "AB"]}
+        else:
+            found = None
+            if "constraints.gatekeeper.sh" in path or name == "config":
+                return Response(status=404, body={})
         return (
             Response(status=200, body=found)
             if found
@@ -86,8 +95,9 @@ def rejected_by(by: str, *policies: str, webhook: str = "") -> Result:
     )
 
 
-def of_webhook(fake: Fake) -> Result:
-    return verify(fake, CHECK, rejected_by("gatekeeper", webhook="validation.gatekeeper.sh"))
+def of_webhook(fake: Fake, *constraints: str) -> Result:
+    by = rejected_by("gatekeeper", *constraints, webhook="validation.gatekeeper.sh")
+    return verify(fake, CHECK, by)
 
 
 def test_a_webhook_without_exemptions_holds_and_no_label_is_tried():
@@ -166,6 +176,89 @@ def test_a_foreign_label_needs_to_be_tried():
     fake = Fake(validatingwebhookconfigurations=entries)
     assert "without label policy" in of_webhook(fake).headline
     assert {"policy": None} in fake.tried
+
+
+def of_constraints(labels: Labels = admitting, **specs: Any) -> Result:
+    """Constraints by their names, all of them of the kind A; one more of kind B if it ends in _b"""
+    hook = {**HOOK, "clientConfig": {"service": {"namespace": "gk", "name": "s"}}}
+    fake = Fake(labels, validatingwebhookconfigurations=hooks(hook))
+    real = fake.request
+
+    def request(method: str, path: str, **more: Any) -> Response:
+        head, _, name = path.rpartition("/")
+        key = f"{name}_b" if head.endswith("/bs") else name
+        if head.endswith(("/as", "/bs")) and key in specs:
+            return Response(status=200, body={"spec": specs[key]})
+        return real(method, path, **more)
+
+    fake.request = request  # type: ignore[method-assign]
+    return of_webhook(fake, *(name for name in specs if not name.endswith("_b")))
+
+
+BY_LABEL = {"match": {"labelSelector": {"matchExpressions": [
+    {"key": "debug", "operator": "DoesNotExist"}
+]}}}  # fmt: skip
+BY_NAMESPACE = {"match": {"namespaceSelector": {"matchLabels": {"policy": "on"}}}}
+WHOLE = {"match": {"excludedNamespaces": ["kube-system"]}}
+
+
+def test_a_constraint_that_looks_at_all_pods_holds_and_tells_its_namespaces():
+    result = of_constraints(c=WHOLE)
+    assert result.verdict is HOLDS
+    assert "constraint A c looks at no namespaces kube-system" in result.observed
+    assert "constraint A c" in result.objects
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (BY_LABEL, "constraint A c: its labelSelector lets whoever makes a pod"),
+        ({"match": {"name": "app-*"}}, "objects named app-*"),
+        (BY_NAMESPACE, "constraint A c: its namespaceSelector looks away from a namespace without"),
+    ],
+)
+def test_a_constraint_that_can_be_told_to_look_away_is_violated(spec, words):
+    result = of_constraints(c=spec)
+    assert result.verdict is VIOLATED
+    assert words in result.headline
+    assert result.remedy
+
+
+def test_a_label_that_a_constraint_goes_by_may_be_guarded_or_not_tried():
+    guarded = of_constraints(refusing(422, f"{BY_POLICY} request: no", "policy"), c=BY_NAMESPACE)
+    assert guarded.verdict is HOLDS
+    untried = of_constraints(refusing(403, NO_RIGHT), c=BY_NAMESPACE)
+    assert (untried.verdict, untried.reason) == (INCONCLUSIVE, "exemption-not-tried")
+
+
+def test_what_one_constraint_does_not_see_another_one_rejects():
+    assert of_constraints(c=BY_LABEL, d=WHOLE).verdict is HOLDS
+    assert of_constraints(c=BY_LABEL, d=BY_NAMESPACE).verdict is VIOLATED
+
+
+def test_a_name_that_several_kinds_have_does_not_tell_which_of_them_rejected():
+    result = of_constraints(c=BY_LABEL, c_b=WHOLE)
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "exemption-not-tried")
+    assert "several kinds are named c (A, B)" in result.headline
+    assert of_constraints(c=WHOLE, c_b=WHOLE).verdict is HOLDS
+    assert of_constraints(c=BY_LABEL, c_b=BY_LABEL).verdict is VIOLATED
+
+
+def test_a_constraint_that_no_longer_denies_is_inconclusive():
+    result = of_constraints(c={"enforcementAction": "warn"})
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "exemption-not-tried")
+
+
+def test_constraints_that_cannot_be_read_are_inconclusive():
+    lists = {"validatingwebhookconfigurations": hooks(HOOK)}
+    missing = of_webhook(Fake(**lists), "c")
+    assert missing.reason == "not-observed"
+    assert "none of any kind has this name" in missing.headline
+    forbidden = of_webhook(Fake(**lists, c={}), "c")
+    assert forbidden.reason == "not-observed"
+    assert "not for you" in forbidden.headline
+    unknown = of_webhook(Fake(**lists, **{"constraints.gatekeeper.sh": {}}), "c")
+    assert unknown.reason == "not-observed"
 
 
 POLICY = {"spec": {"failurePolicy": "Fail", "matchConstraints": {"resourceRules": RULES}}}

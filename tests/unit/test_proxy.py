@@ -114,6 +114,16 @@ def test_calls_and_execs_go_through_the_proxy_of_the_kubeconfig(
     assert server.authorizations == {"Bearer secret-token"}
 
 
+def test_calls_go_through_the_proxy_of_the_environment(server, proxy, tmp_path, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", f"http://me:pw@{proxy.address}")
+    monkeypatch.setenv("http_proxy", f"http://me:pw@{proxy.address}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    options = ClusterOptions(kubeconfig=str(server.kubeconfig(tmp_path / "k")))
+    assert Api(open_connection(options)).request("GET", "/version").ok
+    assert proxy.seen == [("GET", "me:pw")]
+
+
 @pytest.mark.parametrize("url", ["socks5://p:1080", "https://u:secret@p:3128", "p:3128", "http://"])
 def test_a_proxy_that_execs_cannot_go_through_is_refused_at_the_start(server, tmp_path, url):
     with pytest.raises(ClusterProblem, match="proxy-url") as caught:

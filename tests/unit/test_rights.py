@@ -8,7 +8,12 @@ import pytest
 import yaml
 
 from pytest_zerotrust.cluster.access import Right
-from pytest_zerotrust.fleet.rights import as_rbac, fleet_rights, own_namespace_rights
+from pytest_zerotrust.fleet.rights import (
+    as_rbac,
+    explaining_rights,
+    fleet_rights,
+    own_namespace_rights,
+)
 from pytest_zerotrust.intent.load import intent_from_text
 
 TEXT = """
@@ -143,6 +148,31 @@ def test_admission_needs_what_its_dry_runs_ask_for_where_it_is_tested_and_nothin
     # Containers are added only where a gated pod of our own may be.
     added = {r.namespace for r in rights("everything") if r.resource == "pods/ephemeralcontainers"}
     assert added == {"web"}
+
+
+def reading_policies(admission: str) -> set[tuple[str, str, str]]:
+    intent = intent_from_text(TEXT + f"admission: {{registries: [r/], {admission}}}\n", "z")
+    return {
+        (right.group, right.resource, right.verb)
+        for right in explaining_rights(intent)
+        if "gatekeeper" in right.group or "rbac" in right.group
+    }
+
+
+def test_who_administers_is_read_only_if_it_is_declared():
+    assert not reading_policies("engine: opa")
+    named = reading_policies("engine: opa, administrators: [Group platform]")
+    kinds = ("clusterroles", "clusterrolebindings", "roles", "rolebindings")
+    assert named == {("rbac.authorization.k8s.io", kind, "list") for kind in kinds}
+    assert not [r for r in explaining_rights(intent_from_text(TEXT, "z")) if "rbac" in r.group]
+
+
+@pytest.mark.parametrize("engine", ["any", "gatekeeper"])
+def test_constraints_are_read_whatever_their_kinds(engine):
+    assert reading_policies(f"engine: {engine}") == {
+        ("constraints.gatekeeper.sh", "*", "get"),
+        ("config.gatekeeper.sh", "configs", "get"),
+    }
 
 
 def test_identities_need_the_right_to_impersonate_and_nobody_else_does():
