@@ -50,6 +50,10 @@ def several_contexts(config: pytest.Config) -> tuple[str, ...]:
         raise pytest.UsageError(
             "zerotrust: --zt-draft writes the draft of one cluster: give one --kube-context."
         )
+    if config.getoption("zt_hubble"):
+        raise pytest.UsageError(
+            "zerotrust: --zt-hubble names the Hubble of one cluster: give one --kube-context."
+        )
     return contexts
 
 
@@ -65,11 +69,12 @@ def run_each(config: pytest.Config, contexts: Sequence[str]) -> int:
         parts = list(_parts(contexts, top))
         runs: list[ClusterRun] = []
         for part in parts:
+            # What an earlier run left there must not be taken for this one's.
+            (part.artifacts / "zerotrust.json").unlink(missing_ok=True)
+        for part in parts:
             status: int | None = None
             if INTERRUPTED not in [run.status for run in runs]:
                 print(f"{' cluster ' + printable(part.context) + ' ':=^80}", flush=True)
-                # What an earlier run left there must not be taken for this one's.
-                (part.artifacts / "zerotrust.json").unlink(missing_ok=True)
                 status = _run(config, part)
             runs.append(read_run(part.context, status, part.artifacts / "zerotrust.json"))
     print(f"{' zero trust: clusters ':=^80}")
@@ -90,32 +95,40 @@ def _parts(contexts: Sequence[str], top: Path) -> Iterator[_Part]:
 
 
 def _run(config: pytest.Config, part: _Part) -> int:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        *(os.fspath(argument) for argument in config.invocation_params.args),
+    given = [os.fspath(argument) for argument in config.invocation_params.args]
+    ours = [
         f"--zt-this-context={part.context}",
         f"--zt-artifacts={part.artifacts}",
+        # What failed last is another thing in each cluster.
+        "--override-ini",
+        f"cache_dir=.pytest_cache/{part.name}",
         *_junit(config, part),
     ]
-    # A child in the same group: Ctrl-C in a terminal reaches it as it reaches us.
-    child = subprocess.Popen(command, cwd=config.invocation_params.dir)  # noqa: S603 - our own words
+    # What follows two dashes are no options.
+    end = given.index("--") if "--" in given else len(given)
+    command = [sys.executable, "-m", "pytest", *given[:end], *ours, *given[end:]]
+    child: subprocess.Popen[bytes] | None = None
     ended = False
 
     def forward(number: int, frame: FrameType | None) -> None:
         nonlocal ended
         ended = True
-        child.send_signal(number)
+        if child is not None:
+            child.send_signal(number)
 
     before = {
         number: signal.signal(number, forward)
         for number in _FORWARDED
         if signal.getsignal(number) is signal.SIG_DFL
     }
+    status = INTERRUPTED
     try:
-        while True:
+        while not (ended and child is None):
             try:
+                # A child in the same group: Ctrl-C in a terminal reaches it as it reaches us.
+                child = child or subprocess.Popen(  # noqa: S603 - our own words
+                    command, cwd=config.invocation_params.dir
+                )
                 status = child.wait()
                 break
             except KeyboardInterrupt:

@@ -15,10 +15,13 @@ import pytest
 from pytest_zerotrust.core.cleanup import CleanupReport
 from pytest_zerotrust.ending import clean_up
 from pytest_zerotrust.suite import check_of, suite_path
-from pytest_zerotrust.usage import uses_zerotrust
 
 if TYPE_CHECKING:
     from pytest_zerotrust.session import ZeroTrustSession
+
+
+_RERUNNERS = ("rerunfailures", "pytest-retry", "flaky")
+"""Plugins that run a test again which failed."""
 
 
 def may_end_early(config: pytest.Config, items: Iterable[pytest.Item]) -> bool:
@@ -26,13 +29,13 @@ def may_end_early(config: pytest.Config, items: Iterable[pytest.Item]) -> bool:
     pods. What a test of somebody's own will ask next, nobody knows."""
     alone = getattr(config.option, "dist", "no") == "no" and not hasattr(config, "workerinput")
     option = config.option
-    looks = config.getoption("zt_keep") != "never" or getattr(option, "usepdb", False)
-    # pytest-rerunfailures runs a test again that failed.
-    if not alone or looks or getattr(option, "reruns", None):
+    debugs = getattr(option, "usepdb", False) or getattr(option, "trace", False)
+    looks = config.getoption("zt_keep") != "never" or debugs
+    again = any(config.pluginmanager.hasplugin(name) for name in _RERUNNERS)
+    if not alone or looks or again:
         return False
     folder = suite_path()
-    ours = [item for item in items if uses_zerotrust(item)]
-    return all(check_of(item) is not None and item.path.is_relative_to(folder) for item in ours)
+    return all(check_of(item) is not None and item.path.is_relative_to(folder) for item in items)
 
 
 class EarlyEnd:
@@ -53,8 +56,9 @@ class EarlyEnd:
         def work() -> None:
             self._report = clean_up(session, status=int(pytest.ExitCode.OK))
 
-        self._thread = threading.Thread(target=work, name="zerotrust-end", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=work, name="zerotrust-end", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def report(self) -> CleanupReport | None:
         """What the deletion came to, if it was begun and all is gone; waits for it. Whatever else

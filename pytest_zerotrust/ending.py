@@ -38,17 +38,15 @@ def clean_up(session: ZeroTrustSession, *, status: int) -> CleanupReport:
     if session.made is not None:
         # A thread that an interrupt left behind must not create anything after the deletion.
         session.made.end_changes()
-    own = session.intent.probe.namespace
     # Where nothing can have been made, the run need not have the right to delete.
     everywhere = _touched(session)
-    namespaces = tuple(name for name in everywhere if name != own)
     if not everywhere:
         return CleanupReport()
     if _keeps(session):
         return CleanupReport(kept=tuple(_kept(session, everywhere)))
     collector = session.collector
     killed = status == pytest.ExitCode.INTERRUPTED or collector.crashed
-    report = _delete(session, namespaces, own, quiet=INTERRUPTED_QUIET if killed else 0.0)
+    report = _delete(session, everywhere, quiet=INTERRUPTED_QUIET if killed else 0.0)
     if report.clean:
         return report
     return replace(report, commands=tuple(_commands(session, everywhere, "delete")))
@@ -99,8 +97,7 @@ def _commands(session: ZeroTrustSession, namespaces: tuple[str, ...], verb: str)
 
 def _delete(
     session: ZeroTrustSession,
-    namespaces: tuple[str, ...],
-    own_namespace: str,
+    everywhere: tuple[str, ...],
     *,
     quiet: float,
 ) -> CleanupReport:
@@ -109,13 +106,13 @@ def _delete(
 
     assert session.settings.cluster is not None
     assert session.run is not None
+    ours = (*session.intent.baseline_namespaces, session.intent.probe.namespace)
     try:
         return delete_run(
             Api(open_connection(session.settings.cluster)),
             session.run,
-            namespaces=namespaces,
-            own_namespace=own_namespace,
-            also_own=session.intent.baseline_namespaces,
+            namespaces=[name for name in everywhere if name not in ours],
+            own_namespaces=[name for name in ours if name in everywhere],
             quiet=quiet,
         )
     except KeyboardInterrupt:

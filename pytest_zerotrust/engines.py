@@ -20,9 +20,11 @@ from pytest_zerotrust.core.intent import AdmissionIntent
 from pytest_zerotrust.errors import Inconclusive
 from pytest_zerotrust.fleet.fleet import Fleet
 from pytest_zerotrust.fleet.manifests import own_pod_security
+from pytest_zerotrust.mesh.checks import CallCheck
 from pytest_zerotrust.mesh.engine import MeshEngine
 from pytest_zerotrust.mesh.wire import WireEngine
 from pytest_zerotrust.network import baseline
+from pytest_zerotrust.network.checks import Via, flow_check
 from pytest_zerotrust.network.coverage import CoverageCheck
 from pytest_zerotrust.network.engine import NetworkEngine
 from pytest_zerotrust.network.inventory import AlikeCheck, NamedCheck
@@ -46,6 +48,10 @@ class Engines:
 
     def have_seen(self, check: Check) -> bool:
         """True if a check can be judged without asking a probe pod or sending a dry run."""
+        if isinstance(check, CallCheck):
+            # A call that fails is judged by what the network does with the same flow.
+            flow = flow_check(self.mesh.intent, check.flow, Via.POD_IP)
+            return self.mesh.has_seen(check) and self.network.has_seen(flow)
         reads = isinstance(check, (NothingToCheck, CoverageCheck, AlikeCheck, NamedCheck))
         return reads or self.network.has_seen(check) or self.mesh.has_seen(check)
 

@@ -170,8 +170,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep what ``--zt-level`` selects, and remember what will be demanded."""
-    misused = SESSION in config.stash and config.stash[SESSION].unusable
-    if misused or any(uses_zerotrust(item) for item in items):
+    if SESSION in config.stash or any(uses_zerotrust(item) for item in items):
         session = session_of(config)
         session.collected(items)
         session.start_late()

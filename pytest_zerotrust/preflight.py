@@ -53,8 +53,10 @@ def require_rights(
     api = Api(open_connection(settings.cluster))
     try:
         missing = missing_rights(api, needed_rights(intent, settings.namespaces, selection))
-        if not missing and probe_namespaces(intent, settings.namespaces, selection):
-            for own in (intent.probe.namespace, *intent.baseline_namespaces):
+        if not missing:
+            places = probe_namespaces(intent, settings.namespaces, selection)
+            ours = (intent.probe.namespace, *intent.baseline_namespaces)
+            for own in (name for name in ours if name in places):
                 response = api.request("GET", f"/api/v1/namespaces/{own}")
                 if response.status == 404:
                     missing = missing_rights(api, own_namespace_rights())

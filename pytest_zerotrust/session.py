@@ -166,6 +166,8 @@ class ZeroTrustSession:
             return
         try:
             self.start()
+            if self.identity is not None and not self.selection.known:
+                self._require_rights(self.identity)
         except pytest.UsageError as error:
             if not self.is_worker:
                 raise
@@ -254,6 +256,11 @@ class ZeroTrustSession:
         """What the collected tests stand for."""
         ours = [item for item in items if uses_zerotrust(item)]
         own = any(check_of(item) is None for item in ours)
+        # By its fixture request a test may ask for ours while it runs.
+        own = own or any(
+            "request" in getattr(item, "fixturenames", ()) and check_of(item) is None
+            for item in items
+        )
         return Selection(checks=tuple(self.demand), sentences=own)
 
     @property

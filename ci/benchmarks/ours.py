@@ -161,7 +161,12 @@ def prepared(api: Api, intent: Intent, checks: Sequence[Check]) -> Iterator[Grou
             requests={name: [] for name in twins},
         )
     finally:
-        delete_run(api, run, namespaces=intent.namespaces, own_namespace=intent.probe.namespace)
+        delete_run(
+            api,
+            run,
+            namespaces=intent.namespaces,
+            own_namespaces=[intent.probe.namespace],
+        )
 
 
 def measure(ground: Ground) -> EngineRun:

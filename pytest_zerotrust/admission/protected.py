@@ -209,6 +209,15 @@ class _Finder:
                 for config, hook in self.hooks:
                     if hook.get("name") == by:
                         found.levers.append(lever(kind, _REGISTRATION, resource, config))
+                if by == GUARD_OF_GATEKEEPER:
+                    # It lets nobody through, whoever asks.
+                    continue
+                # A guard may let others through than us, and may be another one's to delete.
+                found.doubtful += label_levers(self.namespace, switch)
+                found.doubts.append(
+                    f"a policy refused us a namespace {switch}; whom it lets through, and who may "
+                    f"change it, was not tried"
+                )
                 continue
             if guard is Guard.NONE or self.nothing_guards():
                 found.levers += label_levers(self.namespace, switch)

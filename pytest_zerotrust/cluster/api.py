@@ -202,7 +202,8 @@ class Api:
         content_type: str,
         headers: Mapping[str, str] | None,
     ) -> Response:
-        if method not in _CHANGING:
+        # A dry run leaves nothing behind, whenever it comes.
+        if method not in _CHANGING or (params or {}).get("dryRun") == "All":
             return self._send(method, path, params, body, content_type, headers)
         with self._changes:
             if self._ended:

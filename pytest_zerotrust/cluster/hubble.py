@@ -7,6 +7,7 @@ numbers in ``observer.proto`` and ``flow.proto`` of Cilium 1.18; protobuf skips 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
@@ -155,11 +156,12 @@ class HubbleWatch:
         for address, channel in made:
             try:
                 ready[address].result(timeout=max(deadline - time.monotonic(), 0.01))
+                self._listen(address, channel)
             except grpc.FutureTimeoutError:
                 ready[address].cancel()
                 self._note(f"Hubble at {address} did not answer within {READY_TIMEOUT:g} s")
-                continue
-            self._listen(address, channel)
+            except Exception as error:  # names are never worth a batch
+                self._note(f"Hubble at {address} could not be asked: {error}")
         if self._threads:
             time.sleep(_SETTLE)
         return self
@@ -174,7 +176,8 @@ class HubbleWatch:
             time.sleep(_SETTLE)
         self._ended = True
         for channel in self._open:
-            channel.close()
+            with contextlib.suppress(Exception):
+                channel.close()
         for thread in self._threads:
             thread.join(timeout=READY_TIMEOUT)
 
@@ -201,8 +204,8 @@ class HubbleWatch:
         thread = threading.Thread(
             target=self._read, args=(address, call(request)), name=f"hubble {address}", daemon=True
         )
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _read(self, address: str, stream: Iterable[Any]) -> None:
         import grpc

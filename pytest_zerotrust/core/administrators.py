@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_zerotrust.core.holding import Holder, Power, Way, first_held, held
 from pytest_zerotrust.core.levers import Lever
 from pytest_zerotrust.core.rbac import Grant, Rbac, Subject
 from pytest_zerotrust.core.rbac_defaults import MASTERS
 from pytest_zerotrust.core.ways_around import ways_around
+
+_AUTHENTICATED = Subject("Group", "system:authenticated")
+
+
+def _of_groups(subject: Subject, given: Mapping[Subject, Sequence[Grant]]) -> Iterator[Grant]:
+    """What a subject holds as a member of groups that nobody need tell of: half of a way may be
+    its own, and half its group's."""
+    groups = (_AUTHENTICATED,) if subject.kind == "User" else subject.groups
+    for group in groups:
+        yield from given.get(group, ())
 
 
 def who_may(rbac: Rbac, levers: Sequence[Lever]) -> Mapping[Subject, tuple[Power, ...]]:
@@ -17,7 +27,10 @@ def who_may(rbac: Rbac, levers: Sequence[Lever]) -> Mapping[Subject, tuple[Power
     given: dict[Subject, list[Grant]] = {}
     for grant in rbac.grants:
         given.setdefault(grant.subject, []).append(grant)
-    holders = {subject: Holder(subject, grants) for subject, grants in sorted(given.items())}
+    holders = {
+        subject: Holder(subject, [*grants, *_of_groups(subject, given)])
+        for subject, grants in sorted(given.items())
+    }
     found = {
         subject: tuple(power for item in levers if (power := held(holder, item)))
         for subject, holder in holders.items()

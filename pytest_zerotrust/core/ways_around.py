@@ -189,6 +189,16 @@ def _pods_of(accounts: Iterable[Subject]) -> Iterator[Lever]:
         )
         text = f"run commands in pods of namespace {namespace}, such as those of {account}"
         yield Lever(text=text, needs=(need,))
+        # A container that is added may mount what the pod has, its account's token too.
+        added = Need(
+            verbs=("update", "patch"),
+            group="",
+            resource="pods/ephemeralcontainers",
+            namespace=namespace,
+            whatever_name=True,
+        )
+        text = f"add containers to pods of namespace {namespace}, such as those of {account}"
+        yield Lever(text=text, needs=(added,))
 
 
 def _by_namespace(accounts: Iterable[Subject]) -> dict[str, Subject]:

@@ -23,18 +23,17 @@ def delete_run(
     run: Run,
     *,
     namespaces: Iterable[str],
-    own_namespace: str,
-    also_own: Iterable[str] = (),
+    own_namespaces: Iterable[str],
     quiet: float = 0.0,
 ) -> CleanupReport:
     """Delete everything that carries the run's label, and look until it is gone.
 
     A server that does not answer, or only with 5xx, is asked again until time is up. ``quiet`` is
     for how many seconds nothing may appear any more; give it where other processes of the run were
-    killed, whose last requests may still be on their way. ``also_own`` are further namespaces of
-    our own, which are treated like the first one.
+    killed, whose last requests may still be on their way. ``own_namespaces`` are those that
+    a run makes and deletes.
     """
-    ours = tuple(dict.fromkeys((*also_own, own_namespace)))
+    ours = tuple(dict.fromkeys(own_namespaces))
     collections = [
         (kind, f"{prefix}/namespaces/{namespace}/{resource}")
         for namespace in dict.fromkeys((*namespaces, *ours))

@@ -190,8 +190,11 @@ class WireEngine:
             for way in ways
             for kind in ("tcp", "udp", "control")
         }
-        first = 700 + secrets.randbelow(150)
-        sizes = (first, first + 60 + secrets.randbelow(150))
+        # Ciphers pad to 16 bytes at most, so what they add is the same for all of these; and they
+        # are further apart than anything adds, so no single size stands for two of them.
+        first = 400 + 16 * secrets.randbelow(10)
+        second = first + 176 + 16 * secrets.randbelow(8)
+        sizes = (first, second, second + 176 + 16 * secrets.randbelow(8))
         captures: dict[str, Report] = {}
         failed: dict[str, str] = {}
         starts = {

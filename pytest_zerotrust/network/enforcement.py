@@ -96,12 +96,25 @@ class Sealing:
     The watch goes on while the batch is made, for it takes seconds in which nothing else need wait.
     """
 
-    def __init__(self, enforcement: Callable[[], Enforcement]) -> None:
+    def __init__(
+        self,
+        unreached: set[Pair],
+        enforcement: Callable[[], Enforcement],
+        watched_until: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._unreached = unreached
         self._enforcement = enforcement
+        self.watched_until = watched_until
+        """When the watch ended (of the monotonic clock); the present moment while it goes on."""
 
     def measured(self) -> Enforcement:
-        """What the watch saw; waits for its end."""
-        return self._enforcement()
+        """What the watch saw; waits for its end. It is evidence only, so what goes wrong with it
+        costs the measure and nothing else."""
+        try:
+            return self._enforcement()
+        except Exception as error:
+            why = f"the watch failed: {error}"
+            return Enforcement(unreached=_told(self._unreached), why_not=why)
 
 
 def seal(fleet: Fleet, members: Mapping[str, Member], nodes: Iterable[str]) -> Sealing:
@@ -119,7 +132,7 @@ def seal(fleet: Fleet, members: Mapping[str, Member], nodes: Iterable[str]) -> S
     note = fleet.seal_note()
     if note is not None:
         joined = _joined(note, {(here, there) for (_, here, there), _, _ in pairs})
-        return Sealing(lambda: joined)
+        return Sealing(set(), lambda: joined)
     unreached = _reach(fleet, members, pairs)
     reached = {(here, there) for (_, here, there), _, _ in pairs} - unreached
     pool = ThreadPoolExecutor(1)
@@ -134,8 +147,14 @@ def seal(fleet: Fleet, members: Mapping[str, Member], nodes: Iterable[str]) -> S
         pool.shutdown(wait=False)
     if not ours:
         joined = _joined(note or "", unreached)
-        return Sealing(lambda: joined)
-    return Sealing(lambda: _read(watching.result(), made, _told(unreached)))
+        return Sealing(set(), lambda: joined)
+    ended: list[float] = []
+    watching.add_done_callback(lambda _: ended.append(time.monotonic()))
+    return Sealing(
+        unreached,
+        lambda: _read(watching.result(), made, _told(unreached)),
+        lambda: ended[0] if ended else time.monotonic(),
+    )
 
 
 def _joined(note: str, unknown: set[Pair]) -> Enforcement:

@@ -178,7 +178,9 @@ class NetworkEngine:
         areas = [places, *([[DNS_NAMESPACE]] if asks_dns else [])]
         before = [self.read_policies(area) for area in areas]
         with self.watch_drops() as watch:
-            rounds = tuple(observe_until_settled(observe, asked.expected))
+            rounds = tuple(
+                observe_until_settled(observe, asked.expected, since=sealing.watched_until)
+            )
         after = [self.read_policies(area) for area in areas]
         declared = Declared(before[0], after[0])
         births = self._births(newborns, members)

@@ -24,12 +24,14 @@ def observe_until_settled(
     observe: Callable[[int], Sequence[Round]],
     expected: Mapping[Name, bool],
     *,
+    since: Callable[[], float] = lambda: 0.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Round]:
     """Return all rounds, the last ``HOLD`` of them settled if that was possible.
 
     ``observe`` makes as many rounds as it is asked for. ``expected`` tells for each attempt
-    whether it should come to be open.
+    whether it should come to be open. ``since`` gives the moment (of the same clock) before which
+    something was still to change; it may move while rounds are made.
     """
     started = clock()
     rounds = list(observe(HOLD))
@@ -39,7 +41,8 @@ def observe_until_settled(
         matches = all(_as_expected(_seen(last[-1], n), open_) for n, open_ in expected.items())
         dns_works = all(o.seen is Seen.OPEN for o in last[-1].dns.values())
         elapsed = clock() - started
-        if stable and ((matches and dns_works) or elapsed >= SETTLE):
+        settled = clock() - max(started, since()) >= SETTLE
+        if stable and ((matches and dns_works) or settled):
             return rounds
         if elapsed >= LIMIT:
             return rounds

@@ -31,6 +31,13 @@ def pytest_configure(config):
 )
 
 
+SENTENCE = """
+def test_own(zt_network):
+    gateway = zt_network.workload("web", app="gateway")
+    zt_network.expect(gateway).cannot_reach(zt_network.workload("data", app="store"), 5432)
+"""
+
+
 @pytest.fixture
 def suite(project: Project) -> Project:
     project.intent(BOTH)
@@ -54,14 +61,8 @@ def test_it_goes_when_the_shipped_suite_only_reads_any_more(suite: Project):
 
 
 def test_nothing_goes_before_a_test_of_somebodys_own(suite: Project):
-    suite.test(
-        "def test_z(zt_network):\n    assert zt_network.ask('gateway', 'store').reached is False"
-    )
-    suite.write(
-        "test_z.py",
-        "def test_z(zt_network):\n    zt_network.expect('gateway').cannot_reach('store', 5432)\n",
-    )
-    result = suite.verify("--zt-conformance", "test_z.py", "-k", "NET-002 or test_z")
+    suite.write("test_own.py", SENTENCE)
+    result = suite.verify("--zt-conformance", "test_own.py", "-k", "NET-002 or test_own")
     assert not any(early(suite)), text_of(result)
     assert suite.api.cluster.made_by_runs() == []
 
@@ -96,4 +97,38 @@ def test_dry_runs_that_are_still_to_come_keep_the_run_open(suite: Project):
     suite.intent(ADMISSION)
     result = suite.verify("--zt-conformance", "-k", "ZT-ADM")
     assert result.ret == 0, text_of(result)
-    assert not any(early(suite)[:-1])
+    # What nothing is declared for needs no dry run.
+    assert not any(early(suite)[:-3])
+
+
+LATE = SENTENCE.replace(
+    "(zt_network):", "(request):\n    zt_network = request.getfixturevalue('zt_network')"
+)
+
+
+def test_a_test_that_may_ask_for_a_fixture_while_it_runs_keeps_the_run_open(suite: Project):
+    suite.write("test_own.py", LATE)
+    result = suite.verify("--zt-conformance", "test_own.py", "-k", "NET-002 or test_own")
+    assert result.ret == 0, text_of(result)
+    assert not any(early(suite))
+    assert suite.api.cluster.made_by_runs() == []
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--zt-conformance", "-k", "ZT-ADM-001 or test_own")], ids=str
+)
+def test_such_a_test_makes_nothing_without_the_right_to_delete_it(suite: Project, words):
+    suite.write("test_own.py", LATE)
+    suite.api.cluster.denied = lambda a: (
+        a.get("verb") == "deletecollection" and a.get("namespace") == "data"
+    )
+    result = suite.verify("test_own.py", *words)
+    assert result.ret != 0
+    assert "deletecollection" in text_of(result)
+    assert [path for path in suite.made() if "/data/pods" in path] == []
+
+
+def test_a_run_of_dry_runs_never_touches_the_own_namespace(suite: Project):
+    result = suite.verify("--zt-conformance", "-k", "ZT-ADM")
+    assert result.ret == 0, text_of(result)
+    assert [p for _, p in suite.api.seen if "/namespaces/zerotrust-probes" in p] == []

@@ -178,3 +178,13 @@ def test_without_a_measurement_there_is_no_number():
     assert Enforcement().median is None
     assert Enforcement().worst is None
     assert Enforcement().lines() == ("time to enforce a new policy: not measured",)
+
+
+def test_a_watch_that_fails_costs_the_measure_only():
+    def broken() -> enforcement.Enforcement:
+        raise RuntimeError("no thread")
+
+    found = enforcement.Sealing({("a", "b")}, broken).measured()
+    assert found.unreached == ("a -> b",)
+    assert found.why_not == "the watch failed: no thread"
+    assert found.median is None

@@ -237,7 +237,7 @@ def test_a_service_that_cannot_be_made_is_told(api, server):
 
 
 def end(api: Api, run: Run = RUN) -> CleanupReport:
-    return delete_run(api, run, namespaces=["web"], own_namespace="probes")
+    return delete_run(api, run, namespaces=["web"], own_namespaces=["probes"])
 
 
 def fill(api: Api, run: Run, *names: str) -> None:
@@ -368,6 +368,6 @@ def test_what_is_made_while_the_end_deletes_goes_as_well(api, server, monkeypatc
         made.members([spec("late")])
 
     threading.Timer(0.3, late).start()
-    report = delete_run(api, RUN, namespaces=["web"], own_namespace="probes", quiet=1.0)
+    report = delete_run(api, RUN, namespaces=["web"], own_namespaces=["probes"], quiet=1.0)
     assert report.clean
     assert server.cluster.made_by_runs() == []

@@ -261,11 +261,13 @@ def test_whoever_may_label_the_namespace_may_lower_its_pod_security(given):
     assert security(rbac(given, namespace="other")).verdict is HOLDS
 
 
-def test_a_label_that_a_policy_guards_is_no_lever_and_one_that_could_not_be_tried_may_be_one():
+def test_a_label_that_a_policy_guards_or_that_could_not_be_tried_may_be_a_lever():
     given = rbac(LABELS[0])
     guarded = security(given, (422, f"{BY_POLICY} request: no"))
-    assert guarded.verdict is HOLDS
+    assert (guarded.verdict, guarded.reason) == (INCONCLUSIVE, "exemption-not-tried")
+    assert "whom it lets through" in guarded.headline
     assert "a policy guards" in guarded.controls[0]
+    assert security(rbac(), (422, f"{BY_POLICY} request: no")).verdict is HOLDS
     untried = security(given, (403, NO_RIGHT), GUARD)
     assert (untried.verdict, untried.reason) == (INCONCLUSIVE, "exemption-not-tried")
     assert "User jane may be able to" in untried.headline
@@ -277,9 +279,13 @@ def test_a_label_that_a_policy_guards_is_no_lever_and_one_that_could_not_be_trie
 def test_gatekeepers_own_guard_of_its_own_label_is_believed_and_becomes_a_lever():
     selector = {"matchExpressions": [{"key": IGNORE, "operator": "DoesNotExist"}]}
     watching = entry(GATEKEEPER, namespaceSelector=selector)
-    for answer in ((403, NO_RIGHT), (422, f"{BY_POLICY} request: no")):
+    for answer, verdict in (
+        ((403, NO_RIGHT), HOLDS),
+        # Another one's guard may let others through.
+        ((422, f"{BY_POLICY} request: no"), INCONCLUSIVE),
+    ):
         fake = Fake(answer, **hooks(watching, GUARD))
-        assert verify(fake, CHECK, BY_GATEKEEPER, rbac(LABELS[0]), ADMINS).verdict is HOLDS
+        assert verify(fake, CHECK, BY_GATEKEEPER, rbac(LABELS[0]), ADMINS).verdict is verdict
     fake = Fake(**hooks(watching, GUARD))
     assert verify(fake, CHECK, BY_GATEKEEPER, rbac(LABELS[0]), ADMINS).verdict is VIOLATED
 

@@ -131,7 +131,7 @@ def carried(sizes: dict[int, int], name: str = "192.0.2.2 udp/51871") -> str:
 
 
 def test_packets_of_both_sizes_as_often_as_they_were_sent_are_the_carrier():
-    assert carried({792: BULK, 888: BULK + 3}) == "192.0.2.2 udp/51871"
+    assert carried({792: BULK, 892: BULK + 3}) == "192.0.2.2 udp/51871"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,10 @@ def test_packets_of_both_sizes_as_often_as_they_were_sent_are_the_carrier():
     [
         {},
         {792: BULK},
-        {792: BULK, 888: BULK - 1},
+        {792: BULK, 892: BULK - 1},
+        # Another stream: what it adds to one is not what it adds to the other.
+        {792: BULK, 888: BULK},
+        {850: 5 * BULK},
         # As long as the datagram itself: nothing was put around it.
         {728: BULK, 828: BULK},
         {700: BULK, 800: BULK},
@@ -152,7 +155,7 @@ def test_other_packets_are_no_carrier(sizes):
 
 
 def test_packets_to_another_node_are_no_carrier():
-    assert carried({792: BULK, 888: BULK}, "192.0.2.22 esp") == ""
+    assert carried({792: BULK, 892: BULK}, "192.0.2.22 esp") == ""
 
 
 # -- reports

@@ -70,7 +70,7 @@ class WireFleet(MeshFleet):
             "interface": "eth0", "from": "10.0.0.1", "to": "10.0.1.1", "protocol": "tcp/8080",
             "ms": 1, "size": 90,
         }  # fmt: skip
-        sizes = {size for kind, size in self.sent if kind == "udp" and size > 500}
+        sizes = {size for kind, size in self.sent if kind == "udp" and size > 350}
         hidden = {size + 28 + 64: 12 for size in sizes}
         carriers = {f"{node} udp/51871": hidden for node in wanted["toward"]}
         tls = {"hidden": 7}.get(self.meshed, 0)

@@ -81,14 +81,17 @@ class Capture:
         few bytes.
         """
         for name, seen in sorted(self.carriers.items()):
-            if name.split()[0] == node_ip and all(_carried(size, seen) for size in sizes):
+            if name.split()[0] == node_ip and _carried(sizes, seen):
                 return name
         return ""
 
 
-def _carried(size: int, seen: Mapping[int, int]) -> bool:
-    # An IPv4 header of 20 bytes and a UDP header of 8 come before the payload.
-    return any(seen.get(size + 28 + more, 0) >= BULK for more in OVERHEAD)
+def _carried(sizes: Sequence[int], seen: Mapping[int, int]) -> bool:
+    # An IPv4 header of 20 bytes and a UDP header of 8 come before the payload. Whatever carries
+    # them adds the same to each size.
+    return bool(sizes) and any(
+        all(seen.get(size + 28 + more, 0) >= BULK for size in sizes) for more in OVERHEAD
+    )
 
 
 def read_capture(started: Mapping[str, Any], ended: Mapping[str, Any]) -> Capture:
