@@ -49,7 +49,7 @@ def test_two_workers_run_the_same_tests_with_the_same_verdicts(suite: Project):
     assert outcomes.count("failure") == 3
     skipped = outcomes.count("skipped")
     assert outcomes.count("passed") == len(outcomes) - 3 - skipped
-    assert skipped == 15
+    assert skipped == 17
 
 
 def test_only_one_process_deletes_and_only_after_the_last_test(suite: Project):
