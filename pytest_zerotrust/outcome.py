@@ -79,6 +79,8 @@ def render(result: Result) -> str:
 
 def printable(text: str) -> str:
     """The text without control characters: names and banners come from strangers."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
