@@ -47,6 +47,18 @@ def test_wrong_identity_is_refused(zt_mesh, check):
     zt_mesh.verify(check)
 
 
+@pytest.mark.zt_each("declared-mode")
+def test_port_does_what_is_declared(zt_mesh, check):
+    """A port's mode of mutual TLS is the one that PeerAuthentications declare for it."""
+    zt_mesh.verify(check)
+
+
+@pytest.mark.zt_each("forged-header")
+def test_forged_identity_is_not_told(zt_mesh, check):
+    """What a caller writes into x-forwarded-client-cert does not reach the application."""
+    zt_mesh.verify(check)
+
+
 @pytest.mark.zt_each("mesh-call")
 def test_allowed_call_works(zt_mesh, check):
     """An allowed call from inside the mesh is answered by the application."""

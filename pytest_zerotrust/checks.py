@@ -14,11 +14,13 @@ from pytest_zerotrust.core.intent import Intent
 from pytest_zerotrust.mesh.checks import (
     CallCheck,
     EnrolCheck,
+    HeaderCheck,
     ImpostorCheck,
     PortCheck,
     SweepCheck,
     call_checks,
     enrol_checks,
+    header_checks,
     impostor_checks,
     port_checks,
     sweep_checks,
@@ -74,6 +76,7 @@ Check = (
     | SweepCheck
     | EnrolCheck
     | ImpostorCheck
+    | HeaderCheck
     | WireCheck
     | MeshWireCheck
     | PairCheck
@@ -204,6 +207,16 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             make=impostor_checks,
             why_none="the intent does not ask for it (mesh.authorization), or declares no flow "
             "between meshed workloads",
+        ),
+        "declared-mode": Kind(
+            control="ZT-MSH-009",
+            make=lambda intent: port_checks(intent, "ZT-MSH-009"),
+            why_none="the intent declares no mesh, or no meshed workload with a TCP port",
+        ),
+        "forged-header": Kind(
+            control="ZT-MSH-010",
+            make=header_checks,
+            why_none="the intent declares no flow between meshed workloads to a port with an echo",
         ),
         "wire": Kind(
             control="ZT-ENC-001",

@@ -120,9 +120,16 @@ class Mesh(Facade):
 
     def _result(self, check: Check) -> Result:
         from pytest_zerotrust.mesh.checks import Check as MeshCheck
-        from pytest_zerotrust.mesh.checks import EnrolCheck, ImpostorCheck, PortCheck, SweepCheck
+        from pytest_zerotrust.mesh.checks import (
+            EnrolCheck,
+            HeaderCheck,
+            ImpostorCheck,
+            PortCheck,
+            SweepCheck,
+        )
         from pytest_zerotrust.mesh.judge import judge_port
         from pytest_zerotrust.mesh.judge_call import judge_call
+        from pytest_zerotrust.mesh.judge_header import judge_header
         from pytest_zerotrust.mesh.judge_impostor import judge_impostor
         from pytest_zerotrust.mesh.judge_pods import judge_enrol, judge_other_ports
         from pytest_zerotrust.mesh.wire_checks import MeshWireCheck, WireCheck
@@ -143,6 +150,8 @@ class Mesh(Facade):
             return judge_other_ports(engines.mesh, snapshot, check)
         if isinstance(check, ImpostorCheck):
             return judge_impostor(engines.mesh, snapshot, check)
+        if isinstance(check, HeaderCheck):
+            return judge_header(engines.mesh, snapshot, check)
 
         def network() -> Result:
             plain = flow_check(self._session.intent, check.flow, Via.POD_IP)

@@ -106,7 +106,7 @@ def needed_rights(intent: Intent, more: Iterable[str], selection: Selection) -> 
     mesh_roots = {
         intent.workloads[check.workload].namespace
         for check in selection.checks
-        if isinstance(check, PortCheck)
+        if isinstance(check, (PortCheck, SweepCheck))
     }
     rights = set(discovery_rights(intent)) | _admission(intent, selection)
     for right in set(every) - set(admission_rights(intent)) | _pods(every):

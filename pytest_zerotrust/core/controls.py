@@ -193,6 +193,24 @@ _ALL = (
         "no others; one without rules denies the rest of the namespace.",
     ),
     Control(
+        id="ZT-MSH-009",
+        title="a port does what PeerAuthentications declare for it",
+        level=2,
+        required=False,
+        severity="high",
+        remedy="Let every pod have a proxy that captures the port and reaches istiod, and remove "
+        "an EnvoyFilter that changes it; see which policy is in force: of several only the oldest.",
+    ),
+    Control(
+        id="ZT-MSH-010",
+        title="an application is not told a forged identity of its caller",
+        level=2,
+        required=False,
+        severity="high",
+        remedy="Let the proxies of both ends replace x-forwarded-client-cert, and remove an "
+        "EnvoyFilter or a proxyHeaders.forwardedClientCert that forwards what the caller wrote.",
+    ),
+    Control(
         id="ZT-ENC-001",
         title="what pods say between two nodes cannot be read on the wire",
         level=2,

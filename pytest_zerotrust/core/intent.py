@@ -14,11 +14,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, order=True)
 class Port:
-    """A container port. ``send`` is what a client says first to get an answer (may be empty)."""
+    """A container port. ``send`` is what a client says first to get an answer (may be empty), and
+    ``echo`` the path at which its HTTP server answers with the headers of the request."""
 
     number: int
     protocol: str = "TCP"
     send: str = field(default="", compare=False)
+    echo: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.number}/{self.protocol.lower()}"

@@ -70,8 +70,8 @@ def own_namespace_rights() -> list[Right]:
 def explaining_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> list[Right]:
     """What explaining verdicts by policies needs besides, all of it reading.
 
-    A run without these goes on; its verdicts lack the explanation, and ZT-NET-005, ZT-ADM-006
-    and, with Gatekeeper, ZT-ADM-005 stay open.
+    A run without these goes on; its verdicts lack the explanation, and ZT-NET-005, ZT-MSH-009,
+    ZT-ADM-006 and, with Gatekeeper, ZT-ADM-005 stay open.
     """
     rights = [Right("", "cilium.io", kind, "list") for kind in _CLUSTERWIDE]
     if intent.admission is not None:
@@ -83,6 +83,12 @@ def explaining_rights(intent: Intent, more_namespaces: Iterable[str] = ()) -> li
         rights += [Right("kube-system", "", "configmaps", "get")]
     for namespace in dict.fromkeys((*intent.namespaces, *more_namespaces)):
         rights += [Right(namespace, group, kind, "list") for group, kind in _EXPLAINING]
+    if intent.mesh is not None:
+        meshed = {w.namespace for w in intent.workloads.values() if w.meshed}
+        rights += [
+            Right(name, "security.istio.io", "peerauthentications", "list")
+            for name in (*meshed, intent.mesh.root_namespace)
+        ]
     return sorted(set(rights))
 
 

@@ -110,7 +110,8 @@ def _workload(key: str, value: Mapping[str, Any]) -> Workload:
             number, _, protocol = item.partition("/")
             ports.append(Port(int(number), protocol.upper()))
         else:
-            ports.append(Port(int(item["port"]), item.get("protocol", "TCP"), item.get("send", "")))
+            send, echo = item.get("send", ""), item.get("echo", "")
+            ports.append(Port(int(item["port"]), item.get("protocol", "TCP"), send, echo))
     return Workload(
         key=key,
         namespace=value["namespace"],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pytest_zerotrust.core.intent import Flow, Intent, Port, Workload
 
 PLAINTEXT, IDENTITY, FOREIGN, CERTIFICATE = "ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004", "ZT-MSH-007"
+DECLARED = "ZT-MSH-009"
 """The controls that are checked on each port of a meshed workload."""
 
 
@@ -96,7 +97,26 @@ class ImpostorCheck:
         return f"{self.control}-{self.subject}"
 
 
-Check = PortCheck | CallCheck | SweepCheck | ImpostorCheck
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderCheck:
+    """One allowed flow within the mesh whose caller writes another identity into its request."""
+
+    flow: Flow
+
+    control = "ZT-MSH-010"
+
+    @property
+    def subject(self) -> str:
+        """The flow in words that fit into a test id."""
+        return f"{self.flow.source}->{self.flow.target}:{self.flow.port}"
+
+    @property
+    def id(self) -> str:
+        """The stable id of the check, also its test id."""
+        return f"{self.control}-{self.subject}"
+
+
+Check = PortCheck | CallCheck | SweepCheck | ImpostorCheck | HeaderCheck
 """The checks that need probes."""
 
 
@@ -123,6 +143,13 @@ def impostor_checks(intent: Intent) -> Iterator[ImpostorCheck]:
         for check in call_checks(intent):
             if intent.workloads[check.flow.target].meshed:
                 yield ImpostorCheck(flow=check.flow)
+
+
+def header_checks(intent: Intent) -> Iterator[HeaderCheck]:
+    """One check for each allowed TCP flow between two meshed workloads whose port has an echo."""
+    for check in call_checks(intent):
+        if intent.workloads[check.flow.target].meshed and check.flow.port.echo:
+            yield HeaderCheck(flow=check.flow)
 
 
 def calls_to(intent: Intent, workload: str, port: Port) -> list[CallCheck]:

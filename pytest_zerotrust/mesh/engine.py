@@ -5,6 +5,7 @@ batch. Where a network policy leaves no way in, a probe in the node's network is
 from __future__ import annotations
 
 import datetime
+import secrets
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,68 +13,43 @@ from typing import Any
 
 from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
 from pytest_zerotrust.cluster.discovery import LivePod, LiveWorkload, own_pods_of
-from pytest_zerotrust.core.intent import Intent, Port
-from pytest_zerotrust.core.mesh import PodMesh
+from pytest_zerotrust.core.intent import Flow, Intent, Port
+from pytest_zerotrust.core.mesh import Plain, PodMesh, Refuser, read_plain, read_refuser
 from pytest_zerotrust.errors import ZeroTrustError
 from pytest_zerotrust.fleet import topology
-from pytest_zerotrust.fleet.fleet import Fleet, Member
+from pytest_zerotrust.fleet.fleet import Fleet
 from pytest_zerotrust.fleet.plan import PodSpec, Role, twin_labels
 from pytest_zerotrust.mesh.checks import (
+    DECLARED,
     PLAINTEXT,
     CallCheck,
     Check,
+    HeaderCheck,
     ImpostorCheck,
     PortCheck,
     SweepCheck,
     calls_to,
 )
 from pytest_zerotrust.mesh.forgery import forge
+from pytest_zerotrust.mesh.policies import Policies, read_policies
 from pytest_zerotrust.mesh.probes import (
     CALL_TIMEOUT,
+    CONNECT_TIMEOUT,
     IDENTITIES,
+    forged_request,
+    nonce,
     port_probes,
+    refuser_probe,
     sweep_probe,
     swept_ports,
 )
-from pytest_zerotrust.mesh.rounds import ROUNDS, Probe, in_waves, until_settled
-from pytest_zerotrust.mesh.specs import mesh_of
+from pytest_zerotrust.mesh.rounds import ROUNDS, Probe, Seen, in_waves, insisting, until_settled
+from pytest_zerotrust.mesh.snapshot import Attack, Snapshot, Target
+from pytest_zerotrust.mesh.specs import mesh_of_each
 
 __all__ = ["ROUNDS", "MeshEngine", "Snapshot", "Target"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """One real pod of a workload, attacked by one check from one probe pod."""
-
-    check: PortCheck | SweepCheck
-    pod: LivePod
-    vantage: PodSpec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """What one batch saw. ``reports`` are the agents' raw reports by probe, one for each round.
-
-    ``facts`` are what the pods' specifications say, by uid. ``roots`` are the mesh's root
-    certificates (PEM) by namespace, and ``moment`` is when the batch ended.
-    """
-
-    members: Mapping[str, Member]
-    pods: Mapping[str, tuple[LivePod, ...]]
-    changed: Mapping[str, str]
-    targets: tuple[Target, ...]
-    reports: Mapping[Hashable, tuple[Mapping[str, Any], ...]]
-    failed: Mapping[str, str]
-    covered: frozenset[str]
-    facts: Mapping[str, PodMesh] = field(default_factory=dict)
-    roots: Mapping[str, str] = field(default_factory=dict)
-    moment: datetime.datetime = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-
-    def of(self, check: PortCheck | SweepCheck, pod: LivePod) -> Iterator[Target]:
-        """The targets of a check at one pod."""
-        for target in self.targets:
-            if target.check.id == check.id and target.pod.uid == pod.uid:
-                yield target
+_Call = CallCheck | ImpostorCheck | HeaderCheck
 
 
 @dataclass(slots=True)
@@ -160,26 +136,33 @@ class MeshEngine:
         name = service.names.get(port.number, "") if service else ""
         return not name.startswith(("tcp", "tls", "mongo", "mysql", "redis"))
 
+    def forged_identity(self, flow: Flow, token: str) -> str:
+        """The identity that a caller claims to have; nobody has it."""
+        return self.identity(self.intent.workloads[flow.source].namespace, f"zerotrust-{token}")
+
     def payload(self, key: str, port: Port) -> str:
         """What a client sends first: the declared bytes, or a small HTTP request."""
         if port.send:
             return port.send
-        workload = self.intent.workloads[key]
+        host = self._host(key, port)
+        return f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+
+    def _host(self, key: str, port: Port) -> str:
         service = self.live[key].service
-        host = f"{service.name}.{workload.namespace}" if service else key
-        return f"GET / HTTP/1.1\r\nHost: {host}:{port.number}\r\nConnection: close\r\n\r\n"
+        namespace = self.intent.workloads[key].namespace
+        return f"{f'{service.name}.{namespace}' if service else key}:{port.number}"
 
     def other_ports(self, key: str, fact: PodMesh) -> list[int]:
         """The ports of a workload's pod that are attacked beside the declared ones."""
         ports = self.intent.workloads[key].ports
         return swept_ports(fact, frozenset(p.number for p in ports if p.protocol == "TCP"))
 
-    def _calls(self, checks: Iterable[Check]) -> list[CallCheck | ImpostorCheck]:
+    def _calls(self, checks: Iterable[Check]) -> list[_Call]:
         """The calls that are demanded, and those that show an application behind a port, or that
         the caller whom an impostor imitates is answered."""
-        calls: dict[str, CallCheck | ImpostorCheck] = {}
+        calls: dict[str, _Call] = {}
         for check in checks:
-            if isinstance(check, CallCheck):
+            if isinstance(check, (CallCheck, HeaderCheck)):
                 calls[check.id] = check
             elif isinstance(check, ImpostorCheck):
                 allowed = CallCheck(flow=check.flow)
@@ -189,49 +172,78 @@ class MeshEngine:
                     calls[call.id] = call
         return list(calls.values())
 
-    def _caller(self, call: CallCheck | ImpostorCheck) -> list[PodSpec]:
+    def _caller(self, call: _Call) -> list[PodSpec]:
         """The pod that makes a call, if there can be one."""
-        if isinstance(call, CallCheck):
+        if not isinstance(call, ImpostorCheck):
             return [self.meshed_twin(call.flow.source)]
         impostor = self.impostor(call.flow.source)
         return [impostor] if impostor is not None else []
 
     def _observe(self, checks: Iterable[Check]) -> Snapshot:
         checks = list(checks)
-        attacks = [check for check in checks if isinstance(check, (PortCheck, SweepCheck))]
+        attacks = [c for c in checks if isinstance(c, (PortCheck, SweepCheck, HeaderCheck))]
         calls = self._calls(checks)
-        keys = sorted({check.workload for check in attacks})
+        keys = sorted({_attacked(check) for check in attacks})
         called = {call.flow.target for call in calls}
         pods = {key: self._pods(key) for key in sorted({*keys, *called})}
-        facts = {fact.uid: fact for key in keys for fact in self._facts(key)}
-        targets = [t for check in attacks for t in self._targets(check, pods[check.workload])]
+        policies = self._policies(keys)
+        told = self._facts(keys, policies)
+        facts = {fact.uid: fact for found in told.values() for fact in found}
+        targets = [t for check in attacks for t in self._targets(check, pods[_attacked(check)])]
         specs = {t.vantage.name: t.vantage for t in targets}
         specs |= {spec.name: spec for call in calls for spec in self._caller(call)}
         members = self.fleet.members(specs.values())
-        roots = self._roots(c.workload for c in attacks if isinstance(c, PortCheck))
+        roots = self._roots(c.workload for c in attacks if not isinstance(c, HeaderCheck))
         usable = [t for t in targets if members[t.vantage.name].usable]
-        probes = [*self._port_probes(usable, roots)]
-        probes += [p for p in self._call_probes(calls) if members[p.pod].usable]
+        token = secrets.token_hex(8)
+        probes = [*self._port_probes(usable, roots), *self._header_probes(usable, token)]
+        probes += [p for p in self._call_probes(calls, token) if members[p.pod].usable]
         seen = until_settled(self.fleet, probes)
         swept = in_waves(self.fleet, self._sweep_probes(usable, facts))
+        refusers = insisting(self.fleet, self._refuser_probes(usable, swept, roots), _is_told)
+        declared = [c for c in attacks if isinstance(c, PortCheck) and c.control == DECLARED]
         return Snapshot(
             members=members,
             pods=pods,
             changed={key: self._change(key, before) for key, before in pods.items()},
             targets=tuple(targets),
-            reports={**seen.reports, **swept.reports},
-            failed={**seen.failed, **swept.failed},
+            reports={**seen.reports, **swept.reports, **refusers.reports},
+            failed={**seen.failed, **swept.failed, **refusers.failed},
             covered=frozenset(check.id for check in checks),
             facts=facts,
+            on_node={
+                key: tuple(fact.where for fact in found if fact.host_network)
+                for key, found in told.items()
+            },
             roots=roots,
+            policies=policies,
+            policies_changed=policies.difference(self._policies(keys)) if declared else "",
+            token=token,
             moment=datetime.datetime.now(datetime.UTC),
         )
 
     def _pods(self, key: str) -> tuple[LivePod, ...]:
         return tuple(own_pods_of(self.fleet.api, self.intent.workloads[key], self.intent))
 
-    def _facts(self, key: str) -> list[PodMesh]:
-        return mesh_of(self.fleet.api, self.intent.workloads[key], self.intent)
+    def _facts(self, keys: Iterable[str], policies: Policies) -> dict[str, list[PodMesh]]:
+        """What the pods of these workloads say, with the ports that policies name for them."""
+        workloads = [self.intent.workloads[key] for key in keys]
+        found = mesh_of_each(self.fleet.api, workloads, self.intent)
+        return {
+            key: [
+                replace(fact, ports=fact.ports | policies.ports_of(fact.namespace, fact.labels))
+                for fact in facts
+            ]
+            for key, facts in found.items()
+        }
+
+    def _policies(self, keys: Iterable[str]) -> Policies:
+        """What is declared for these workloads, in their namespaces and for the whole mesh."""
+        root = self.intent.mesh.root_namespace if self.intent.mesh is not None else ""
+        namespaces = sorted({self.intent.workloads[key].namespace for key in keys})
+        if not namespaces:
+            return Policies()
+        return read_policies(self.fleet.api, [*namespaces, *filter(None, [root])])
 
     def _change(self, key: str, before: tuple[LivePod, ...]) -> str:
         """What changed about a workload's pods during the batch, or nothing."""
@@ -248,8 +260,12 @@ class MeshEngine:
             return f"pod {after[uid].namespace}/{after[uid].name} came during the batch"
         return ""
 
-    def _targets(self, check: PortCheck | SweepCheck, pods: Iterable[LivePod]) -> list[Target]:
+    def _targets(self, check: Attack, pods: Iterable[LivePod]) -> list[Target]:
         """Every place from which a pod may be attacked: allowed sources, then the pod's node."""
+        if isinstance(check, HeaderCheck):
+            source = check.flow.source
+            twin = topology.twin(self.fleet.run, self.intent.workloads[source], self.live[source])
+            return [Target(check=check, pod=pod, vantage=twin) for pod in pods]
         declared = self.intent.workloads[check.workload].ports
         ports = (check.port,) if isinstance(check, PortCheck) else declared
         sources = [key for port in ports for key in self.intent.sources_of(check.workload, port)]
@@ -287,6 +303,21 @@ class MeshEngine:
                     done.add(name)
                     yield Probe(name=name, pod=target.vantage.name, request=request)
 
+    def _header_probes(self, targets: Iterable[Target], token: str) -> Iterator[Probe]:
+        """The forged header in plaintext, from those who may reach the port."""
+        for target in targets:
+            if isinstance(target.check, HeaderCheck):
+                flow = target.check.flow
+                base = {"ip": target.pod.ip, "port": flow.port.number, "timeout": CONNECT_TIMEOUT}
+                request = {"kind": "tcp", **base, "send": self._forged(flow, token), "until": ""}
+                name = ("header", target.vantage.name, target.pod.ip, flow.port)
+                yield Probe(name=name, pod=target.vantage.name, request=request)
+
+    def _forged(self, flow: Flow, token: str) -> str:
+        host = self._host(flow.target, flow.port)
+        identity = self.forged_identity(flow, token)
+        return forged_request(host, flow.port.echo, identity=identity, nonce=nonce(token))
+
     def _sweep_probes(
         self, targets: Iterable[Target], facts: Mapping[str, PodMesh]
     ) -> Iterator[Probe]:
@@ -298,6 +329,18 @@ class MeshEngine:
                     request = sweep_probe(target.pod.ip, number)
                     yield Probe(name=name, pod=target.vantage.name, request=request)
 
+    def _refuser_probes(
+        self, targets: Iterable[Target], swept: Seen, roots: Mapping[str, str]
+    ) -> Iterator[Probe]:
+        """TLS to those ports that reset plaintext, to know who did it."""
+        by_ip = {target.pod.ip: roots.get(target.pod.namespace, "") for target in targets}
+        for name, reports in swept.reports.items():
+            assert isinstance(name, tuple)
+            _, vantage, ip, number = name
+            if by_ip[ip] and any(read_plain(report) is Plain.RESET for report in reports):
+                request = refuser_probe(ip, number, by_ip[ip])
+                yield Probe(name=("refuser", vantage, ip, number), pod=vantage, request=request)
+
     def _roots(self, keys: Iterable[str]) -> dict[str, str]:
         """The mesh's root certificates (PEM), which istiod puts into every namespace."""
         roots = {}
@@ -308,20 +351,22 @@ class MeshEngine:
             roots[namespace] = data.get("root-cert.pem", "")
         return roots
 
-    def _call_probes(self, calls: Iterable[CallCheck | ImpostorCheck]) -> Iterator[Probe]:
+    def _call_probes(self, calls: Iterable[_Call], token: str) -> Iterator[Probe]:
         told: set[str] = set()
         for check in calls:
             service = self.live[check.flow.target].service
             number = service.ports.get(check.flow.port.number) if service else None
             if service is None or number is None:
                 continue
-            http = self.is_http(check.flow.target, check.flow.port)
+            forged = isinstance(check, HeaderCheck)
+            http = forged or self.is_http(check.flow.target, check.flow.port)
+            payload = self.payload(check.flow.target, check.flow.port)
             request = {
                 "kind": "tcp",
                 "ip": service.ip,
                 "port": number,
                 "timeout": CALL_TIMEOUT,
-                "send": self.payload(check.flow.target, check.flow.port),
+                "send": self._forged(check.flow, token) if forged else payload,
                 "until": "" if http else "\n",
             }
             for caller in self._caller(check):
@@ -330,3 +375,13 @@ class MeshEngine:
                     told.add(caller.name)
                     name = ("identities", caller.name)
                     yield Probe(name=name, pod=caller.name, request=IDENTITIES)
+
+
+def _attacked(check: Attack) -> str:
+    """The workload that a check attacks."""
+    return check.flow.target if isinstance(check, HeaderCheck) else check.workload
+
+
+def _is_told(report: Mapping[str, Any]) -> bool:
+    """True if it is known who refuses, or that somebody does not."""
+    return bool(report.get("data")) or read_refuser(report) in (Refuser.DEMANDS, Refuser.ENDS)

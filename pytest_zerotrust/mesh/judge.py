@@ -5,22 +5,33 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Sequence
 
+from pytest_zerotrust.cluster.discovery import LivePod
 from pytest_zerotrust.core.controls import CONTROLS
 from pytest_zerotrust.core.mesh import (
     Conclusion,
+    Declaration,
     PortEvidence,
     classify,
     judge_certificate,
+    judge_declared,
     judge_foreign,
     judge_identity,
     judge_plaintext,
     judge_roots,
     not_supported,
+    shown_mode,
     with_application,
 )
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.mesh.certificates import fingerprints
-from pytest_zerotrust.mesh.checks import CERTIFICATE, FOREIGN, IDENTITY, PLAINTEXT, PortCheck
+from pytest_zerotrust.mesh.checks import (
+    CERTIFICATE,
+    DECLARED,
+    FOREIGN,
+    IDENTITY,
+    PLAINTEXT,
+    PortCheck,
+)
 from pytest_zerotrust.mesh.engine import ROUNDS, MeshEngine, Snapshot, Target
 from pytest_zerotrust.mesh.evidence import in_words, port_evidence
 from pytest_zerotrust.mesh.judge_call import application
@@ -40,6 +51,7 @@ def judge_port(engine: MeshEngine, snapshot: Snapshot, check: PortCheck) -> Resu
     observed: list[str] = []
     modes: dict[str, str] = {}
     identities: set[str] = set()
+    declared: dict[str, str] = {}
     for pod in pods:
         concluded = []
         for target in snapshot.of(check, pod):
@@ -48,12 +60,19 @@ def judge_port(engine: MeshEngine, snapshot: Snapshot, check: PortCheck) -> Resu
             observed += dict.fromkeys(f"{_way(target)}: {in_words(e)}" for e in evidence)
             modes |= {_way(target): classify(e).value for e in evidence[-1:]}
             identities |= {n for e in evidence for n in e.verified_names}
+        declaration = _declared(engine, snapshot, pod, check)
+        if isinstance(declaration, Declaration):
+            declared[pod.name] = str(declaration)
         fact = snapshot.facts.get(pod.uid)
         foreign = fact is not None and fact.other_mesh
         best = not_supported(fact) if fact is not None and foreign else _best_vantage(concluded)
         by_pod.append((f"{pod.namespace}/{pod.name}", best))
     changed = snapshot.changed[check.workload]
     pod_name, conclusion = _over_all_pods(by_pod, changed)
+    if check.control == DECLARED and changed and conclusion.verdict is Verdict.VIOLATED:
+        # A difference is no leak by itself, and a real one is still there in the next run.
+        conclusion = unknown("pods-changed", changed)
+    conclusion = for_all_replicas(conclusion, snapshot, check.workload)
     alive = application(engine, snapshot, check)
     if check.control == PLAINTEXT:
         conclusion = with_application(conclusion, alive)
@@ -69,11 +88,17 @@ def judge_port(engine: MeshEngine, snapshot: Snapshot, check: PortCheck) -> Resu
         controls=(
             f"pods: {changed or f'{len(pods)} ready before and after the batch'}",
             f"application: {alive.text}",
+            *dict.fromkeys(f"declared: {text}" for text in declared.values()),
         ),
         objects=tuple(f"Pod {p.namespace}/{p.name}" for p in pods),
         remedy=CONTROLS[check.control].remedy if conclusion.verdict is Verdict.VIOLATED else "",
         reproduce=_by_hand(snapshot, check),
-        evidence={"pod": pod_name, "modes": modes, "identities": sorted(identities)},
+        evidence={
+            "pod": pod_name,
+            "modes": modes,
+            "identities": sorted(identities),
+            "declared": declared,
+        },
     )
 
 
@@ -99,6 +124,16 @@ def _with_roots(conclusion: Conclusion, snapshot: Snapshot) -> Conclusion:
     if "different" in problem:
         return Conclusion(Verdict.VIOLATED, "", problem)
     return unknown("root-not-read", problem)
+
+
+def for_all_replicas(conclusion: Conclusion, snapshot: Snapshot, key: str) -> Conclusion:
+    """A workload of which a replica is in the network of its node does not hold: that one has no
+    address of its own at which it could be attacked, and no proxy."""
+    left = snapshot.on_node.get(key, ())
+    if conclusion.verdict is not Verdict.HOLDS or not left:
+        return conclusion
+    text = f"pod {left[0]} is in the network of its node, and was not attacked (see ZT-MSH-006)"
+    return unknown("replica-not-attacked", text)
 
 
 def unknown(reason: str, text: str) -> Conclusion:
@@ -144,6 +179,11 @@ def _attack(
     evidence = port_evidence(snapshot, target, check.port)
     if len(evidence) < ROUNDS:
         return unknown("not-observed", f"not every round was observed {where}"), []
+    if check.control == DECLARED:
+        declared = _declared(engine, snapshot, target.pod, check)
+        if isinstance(declared, Conclusion):
+            return declared, evidence
+        return judge_declared(declared, [shown_mode(item) for item in evidence]), evidence
     judge = _judge_of(engine, snapshot, target, check.control)
     conclusions = [judge(item) for item in evidence]
     for conclusion in conclusions:
@@ -152,6 +192,23 @@ def _attack(
     if len({c.verdict for c in conclusions}) > 1:
         return unknown("unsettled", f"the answers {where} differ between rounds"), evidence
     return conclusions[0], evidence
+
+
+def _declared(
+    engine: MeshEngine, snapshot: Snapshot, pod: LivePod, check: PortCheck
+) -> Declaration | Conclusion:
+    """What is declared for one port of a pod, or why that is not known."""
+    mesh = engine.intent.mesh
+    root = mesh.root_namespace if mesh is not None else ""
+    gaps = [snapshot.policies.gaps.get(name, "") for name in (root, pod.namespace)]
+    if any(gaps):
+        return unknown("not-readable", f"what is declared is not known: {next(filter(None, gaps))}")
+    if snapshot.policies_changed:
+        return unknown("unsettled", snapshot.policies_changed)
+    fact = snapshot.facts.get(pod.uid)
+    if fact is None:
+        return unknown("pods-changed", f"pod {pod.namespace}/{pod.name} was not there any more")
+    return snapshot.policies.declared(pod.namespace, fact.labels, check.port.number, root)
 
 
 def _judge_of(engine: MeshEngine, snapshot: Snapshot, target: Target, control: str) -> Judge:

@@ -36,6 +36,15 @@ def application(engine: MeshEngine, snapshot: Snapshot, check: PortCheck) -> Ali
     return Alive(shown=False, text=", and ".join(failed))
 
 
+def replicas_met(snapshot: Snapshot, key: str, calls: int) -> list[str]:
+    """Tells that not every replica is known to have been called, where there are several: a Service
+    chooses one each time, and a proxy knows no way to a pod's own address."""
+    count = len(snapshot.pods.get(key, ()))
+    if count < 2:
+        return []
+    return [f"replicas: the Service chose among {count} for each of {calls} calls"]
+
+
 def judge_call(
     engine: MeshEngine, snapshot: Snapshot, check: CallCheck, network: Callable[[], Result]
 ) -> Result:
@@ -66,7 +75,10 @@ def judge_call(
     calls = [read_call(report, http=http) for report in reports]
     told = snapshot.reports.get(("identities", twin.name), ())
     named = ", ".join(read_identities(told[-1])) if told else ""
-    controls: tuple[str, ...] = (f"caller: its proxy calls as {named or 'nobody known'}",)
+    controls: tuple[str, ...] = (
+        f"caller: its proxy calls as {named or 'nobody known'}",
+        *replicas_met(snapshot, flow.target, len(calls)),
+    )
     # The first call may meet a proxy that has just got its configuration; later ones must agree.
     last, looked = calls[-1]
     reason = ""

@@ -7,6 +7,7 @@ from pytest_zerotrust.core.mesh import Conclusion, Pair, judge_pair, read_call, 
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.mesh.checks import CallCheck, ImpostorCheck
 from pytest_zerotrust.mesh.engine import ROUNDS, MeshEngine, Snapshot
+from pytest_zerotrust.mesh.judge_call import replicas_met
 
 _NO_ACCOUNT = (
     "there is no other service account in its namespace to try it with; give its workload one of "
@@ -60,6 +61,7 @@ def judge_impostor(engine: MeshEngine, snapshot: Snapshot, check: ImpostorCheck)
             for who, reports in (("allowed caller", allowed), ("impostor", calls))
             for call, text in (read_call(report, http=http) for report in reports)
         ),
+        controls=tuple(replicas_met(snapshot, flow.target, len(calls))),
         objects=tuple(f"Pod {spec.where}" for spec in filter(None, (caller, impostor))),
         remedy=CONTROLS[check.control].remedy if conclusion.verdict is Verdict.VIOLATED else "",
     )

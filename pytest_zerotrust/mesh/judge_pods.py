@@ -13,12 +13,13 @@ from pytest_zerotrust.core.mesh import (
     judge_sweep,
     not_supported,
     read_plain,
+    read_refuser,
 )
 from pytest_zerotrust.core.mesh.enrolment import holes
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.mesh.checks import EnrolCheck, SweepCheck
 from pytest_zerotrust.mesh.engine import ROUNDS, MeshEngine, Snapshot
-from pytest_zerotrust.mesh.judge import trouble_of, unknown
+from pytest_zerotrust.mesh.judge import for_all_replicas, trouble_of, unknown
 from pytest_zerotrust.mesh.specs import mesh_of
 
 
@@ -40,6 +41,8 @@ def judge_other_ports(engine: MeshEngine, snapshot: Snapshot, check: SweepCheck)
         elif {pod.name for pod in pods} - {port.pod for port in seen}:
             conclusion = unknown("masked", judge_sweep(()).text)
     telling = [p for p in seen if not p.clear and not p.dropped]
+    conclusion = for_all_replicas(conclusion, snapshot, check.workload)
+    gap = snapshot.policies.gaps.get(workload.namespace, "")
     own = [p for p in telling if p.number in OWN_PORTS]
     return Result(
         control=check.control,
@@ -51,7 +54,10 @@ def judge_other_ports(engine: MeshEngine, snapshot: Snapshot, check: SweepCheck)
             *(str(port) for port in telling if port not in own),
             *(f"{port} (the proxy's own: {OWN_PORTS[port.number]})" for port in own),
         ),
-        controls=(f"pods: {changed or f'{len(pods)} ready before and after the batch'}",),
+        controls=(
+            f"pods: {changed or f'{len(pods)} ready before and after the batch'}",
+            *([f"ports that only policies name were not asked: {gap}"] if gap else ()),
+        ),
         objects=tuple(f"Pod {p.namespace}/{p.name}" for p in pods),
         remedy=CONTROLS[check.control].remedy if conclusion.verdict is Verdict.VIOLATED else "",
         evidence={"ports": sorted({port.number for port in seen})},
@@ -76,12 +82,14 @@ def _seen(
             name = ("sweep", target.vantage.name, target.pod.ip, number)
             reports = snapshot.reports.get(name, ())
             whole = reports if len(reports) == ROUNDS else ()
+            refuser = snapshot.reports.get(("refuser", *name[1:]), ())
             seen.append(
                 PortSeen(
                     pod=target.pod.name,
                     vantage=f"{target.vantage.role.value} {target.vantage.subject}",
                     number=number,
                     plains=tuple(read_plain(report) for report in whole),
+                    refuser=read_refuser(refuser[-1]) if refuser else None,
                 )
             )
     return seen, problems

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_zerotrust.core.mesh import PodMesh, excluded_ports
+from pytest_zerotrust.core.mesh import NONCE_HEADER, PodMesh, annotated_ports
 
 CONNECT_TIMEOUT = 1.5
 """Seconds for a connection, and again for an answer."""
@@ -65,9 +65,22 @@ IDENTITIES: Mapping[str, Any] = {
 """Asks the proxy of the asking pod itself for its certificates (Envoy's admin interface)."""
 
 
+def nonce(token: str) -> str:
+    """What stands in a header that nobody takes away."""
+    return f"{token}-nonce"
+
+
+def forged_request(host: str, path: str, *, identity: str, nonce: str) -> str:
+    """An HTTP request whose caller writes another identity into the header by which proxies tell
+    it (Envoy, "x-forwarded-client-cert"), and a nonce into a header of no meaning."""
+    claim = f'By={identity};Hash={"0" * 64};Subject="";URI={identity}'
+    headers = f"{NONCE_HEADER}: {nonce}\r\nX-Forwarded-Client-Cert: {claim}"
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\nConnection: close\r\n\r\n"
+
+
 def swept_ports(pod: PodMesh, declared: frozenset[int]) -> list[int]:
     """The ports of a pod that are asked beside the declared ones."""
-    named = pod.ports | excluded_ports(pod)
+    named = pod.ports | annotated_ports(pod)
     return sorted((named | {*SERVED, *OF_THE_PROXY}) - declared)
 
 
@@ -76,3 +89,8 @@ def sweep_probe(ip: str, port: int) -> Mapping[str, Any]:
     send = f"GET / HTTP/1.1\r\nHost: {ip}:{port}\r\nConnection: close\r\n\r\n"
     base = {"ip": ip, "port": port, "timeout": CONNECT_TIMEOUT}
     return {"kind": "tcp", **base, "send": send, "until": "\n"}
+
+
+def refuser_probe(ip: str, port: int, root: str) -> Mapping[str, Any]:
+    """TLS without a client certificate, which a proxy of the mesh with this root refuses."""
+    return {"kind": "tls", "ip": ip, "port": port, "timeout": CONNECT_TIMEOUT, "ca": root}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,10 @@ ROUNDS = 3
 
 SETTLE = 10.0
 """Seconds for which connections that cannot be made are given time to come about."""
+
+INSIST = 6
+"""Times that a connection is made anew which was cut before it told who is there. A proxy with
+nobody behind it may end one at any moment."""
 
 LIMIT = 30.0
 """Seconds after which rounds end even though the answers still change."""
@@ -73,6 +77,22 @@ def in_waves(fleet: Fleet, probes: Iterable[Probe]) -> Seen:
             for wave in range(ROUNDS)
         ],
     )
+
+
+def insisting(fleet: Fleet, probes: Iterable[Probe], enough: Callable[[Report], bool]) -> Seen:
+    """Send all probes, and those again, up to ``INSIST`` times, whose report is not ``enough``;
+    the last report of each counts."""
+    left = list(probes)
+    reports: dict[Hashable, tuple[Report, ...]] = {}
+    failed: dict[str, str] = {}
+    for _ in range(INSIST):
+        if not left:
+            break
+        seen = _once(fleet, left)
+        reports |= seen.reports
+        failed = dict(seen.failed)
+        left = [p for p in left if not enough(reports.get(p.name, ({},))[-1])]
+    return Seen(reports=reports, failed=failed)
 
 
 def _once(fleet: Fleet, probes: Iterable[Probe]) -> Seen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_zerotrust.cluster.api import Api
@@ -35,12 +35,24 @@ def mesh_of(api: Api, workload: Workload, intent: Intent) -> list[PodMesh]:
 
     Raises ApiFailure or ApiUnreachable.
     """
-    found = []
-    for item in items_in(api, workload.namespace):
-        labels = item["metadata"].get("labels", {})
-        if workload in claimants(workload.namespace, labels, intent.workloads.values()):
-            found.append(read_pod(item))
-    return sorted(found, key=lambda pod: pod.name)
+    return mesh_of_each(api, [workload], intent)[workload.key]
+
+
+def mesh_of_each(
+    api: Api, workloads: Iterable[Workload], intent: Intent
+) -> dict[str, list[PodMesh]]:
+    """The same for several workloads, by key; each of their namespaces is listed once.
+
+    Raises ApiFailure or ApiUnreachable.
+    """
+    found: dict[str, list[PodMesh]] = {workload.key: [] for workload in workloads}
+    for namespace in sorted({intent.workloads[key].namespace for key in found}):
+        for item in items_in(api, namespace):
+            labels = item["metadata"].get("labels", {})
+            for workload in claimants(namespace, labels, intent.workloads.values()):
+                if workload.key in found:
+                    found[workload.key].append(read_pod(item))
+    return {key: sorted(pods, key=lambda pod: pod.name) for key, pods in found.items()}
 
 
 def read_pod(item: Object) -> PodMesh:
@@ -57,6 +69,7 @@ def read_pod(item: Object) -> PodMesh:
         name=meta["name"],
         namespace=meta["namespace"],
         uid=meta["uid"],
+        labels=labels,
         annotations=annotations,
         host_network=bool(spec.get("hostNetwork")),
         proxied=proxy is not None,

@@ -60,11 +60,18 @@ def pod_item(app: str, ip: str, *, proxied: bool = True) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def strict_mesh() -> dict[str, Any]:
+    """The PeerAuthentication of a strict mesh."""
+    meta = {"namespace": "istio-system", "name": "default", "creationTimestamp": "2026-01-01"}
+    return {"metadata": meta, "spec": {"mtls": {"mode": "STRICT"}}}
+
+
 class MeshFleet(FakeFleet):
     """Probe pods in front of a pretended mesh that is strict, but where ``answers`` says more.
 
     ``answers`` are reports by what is sent: a kind and, for plaintext, the port; or 'call' and who
-    calls. ``pem`` is the certificate of the proxies, ``root`` that of the mesh.
+    calls. ``policies`` are PeerAuthentications by namespace. ``pem`` is the certificate of the
+    proxies, ``root`` that of the mesh.
     """
 
     def __init__(self, items: list[dict[str, Any]], pem: str, root: str) -> None:
@@ -72,7 +79,8 @@ class MeshFleet(FakeFleet):
         self.items = items
         self.pem = pem
         self.root = root
-        self.answers: dict[tuple[str, object], Report] = {}
+        self.answers: dict[tuple[str, object], Any] = {}
+        self.policies = {"istio-system": [strict_mesh()]}
         self.api: Any = SimpleNamespace(get=self._get, request=self._request)
 
     def _get(self, path: str, **query: str) -> dict[str, Any]:
@@ -89,7 +97,18 @@ class MeshFleet(FakeFleet):
     def _request(self, method: str, path: str) -> Any:
         if path.endswith("istio-ca-root-cert"):
             return SimpleNamespace(ok=True, body={"data": {"root-cert.pem": self.root}})
+        if path.startswith("/apis/security.istio.io/v1/"):
+            items = self.policies.get(path.split("/")[5], [])
+            return SimpleNamespace(ok=True, status=200, body={"items": list(items)})
         return SimpleNamespace(ok=False, status=404, message="not found", body={})
+
+    @staticmethod
+    def told_by_proxies(spec: Any, probe: Mapping[str, Any]) -> Report:
+        """The answer of an application that repeats the headers which sound proxies let through."""
+        lines = probe["send"].split("\r\n")
+        kept = [line for line in lines if not line.startswith("X-Forwarded-Client-Cert")]
+        name = f"spiffe://lab.local/ns/web/sa/{spec.service_account}"
+        return http("200 OK", "\n".join([*kept, f"X-Forwarded-Client-Cert: URI={name}"]))
 
     def _report(self, spec: Any, source: Any, probe: Mapping[str, Any]) -> Any:
         if probe["kind"] == "tls":
@@ -99,6 +118,11 @@ class MeshFleet(FakeFleet):
             return self.answers.get((known, probe["port"]), usual)
         if probe["ip"] == "127.0.0.1":
             return identities(f"spiffe://lab.local/ns/web/sa/{spec.service_account}")
+        if "X-Forwarded-Client-Cert" in probe.get("send", ""):
+            inside = probe["ip"].startswith("10.96.")
+            found = self.answers.get(("header", "inside" if inside else "outside"))
+            usual = self.told_by_proxies(spec, probe) if inside else RESET
+            return found(probe["send"]) if callable(found) else usual
         if probe["ip"].startswith("10.96."):
             who = (spec.labels["app"], spec.service_account)
             return self.answers.get(("call", who), self.answers.get(("call", who[0]), OK))

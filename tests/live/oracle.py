@@ -378,6 +378,9 @@ def _mesh_of(controls: Controls, world: World, name: str) -> dict[str, str]:
     # A permissive proxy still shows its certificate; one that is switched off has none.
     shown = INCONCLUSIVE if mode == "DISABLE" else HOLDS
     verdicts[f"ZT-MSH-007-{name}:{port}/tcp"] = shown
+    # Every pod of the lab has a proxy, so a port does what is declared, if what it does is seen.
+    unseen = attacked == INCONCLUSIVE
+    verdicts[f"ZT-MSH-009-{name}:{port}/tcp"] = INCONCLUSIVE if unseen else HOLDS
     verdicts[f"ZT-MSH-005-{name}"] = HOLDS if controls.mode(name) == "STRICT" else VIOLATED
     verdicts[f"ZT-MSH-006-{name}"] = HOLDS
     return verdicts
@@ -462,6 +465,11 @@ def predict(controls: Controls) -> dict[str, str]:
             fooled = there and _answers(controls, world, "default", target)
             shown = HOLDS if fine else INCONCLUSIVE
             verdicts[f"ZT-MSH-008-{flow}"] = VIOLATED if fooled else shown
+        if target == "payment-service":
+            # It answers with the headers of the request, and is told nobody over plaintext.
+            plain_call = target in controls.plain_to or controls.port_mode(target) == "DISABLE"
+            told = fine and not plain_call
+            verdicts[f"ZT-MSH-010-{flow}"] = HOLDS if told else INCONCLUSIVE
     # The lab's intent demands no encryption between nodes.
     verdicts |= {f"ZT-ENC-00{n}-not-declared": NOT_APPLICABLE for n in (1, 2)}
     for control, cases in ADMISSION.items():

@@ -115,11 +115,14 @@ def test_a_run_without_the_explaining_rights_only_loses_the_explanation(
     for document in yaml.safe_load_all(SHIPPED.read_text()):
         if document["metadata"]["name"].endswith("-explaining"):
             lab.kubectl("delete", "-f", "-", stdin=yaml.safe_dump(document))
-    which = "ZT-NET-005 or ZT-NET-002-batch or ZT-ADM-005 or ZT-ADM-006"
+    which = "ZT-NET-005 or ZT-NET-002-batch or ZT-MSH-009-batch or ZT-ADM-005 or ZT-ADM-006"
     run = run_suite(tmp_path / "run", "-k", which, config=str(account))
     assert run.status == 6, run.output
-    assert set(run.of("ZT-ADM-005", "ZT-ADM-006").values()) == {INCONCLUSIVE}
+    assert set(run.of("ZT-ADM-005", "ZT-ADM-006", "ZT-MSH-009").values()) == {INCONCLUSIVE}
     for result in run.results.values():
+        if result["control"] == "ZT-MSH-009":
+            assert result["reason"] == "not-readable"
+            assert "PeerAuthentications of istio-system: 403" in str(result["headline"])
         if result["control"] == "ZT-ADM-006":
             assert result["reason"] == "not-readable"
             assert "rolebindings could not be read: 403" in str(result["headline"])

@@ -87,6 +87,8 @@ def test_reference_cuts_what_must_work_and_lets_init_containers_pass(scenario, t
             expected[f"ZT-NET-003-{flow}-dns-name"] = INCONCLUSIVE
             expected[f"ZT-MSH-003-{flow}"] = INCONCLUSIVE
             expected[f"ZT-MSH-008-{flow}"] = INCONCLUSIVE
+            if target == "payment-service":
+                expected[f"ZT-MSH-010-{flow}"] = INCONCLUSIVE
     expected |= {f"ZT-NET-006-{name}->website-by-name:80/tcp": INCONCLUSIVE for name in production}
     # Nothing isolates staging and legacy.
     for source in world.pods:

@@ -85,7 +85,7 @@ class Scene:
         )  # fmt: skip
 
     def checks(self) -> list[Check]:
-        kinds = ("ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004", "ZT-MSH-007")
+        kinds = ("ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004", "ZT-MSH-007", "ZT-MSH-009")
         return [
             *(check for control in kinds for check in port_checks(self.intent, control)),
             *call_checks(self.intent),
@@ -120,6 +120,7 @@ WHOLE = {
     "ZT-MSH-005-payments": HOLDS,
     "ZT-MSH-007-payments:8080/tcp": HOLDS,
     "ZT-MSH-008-gateway->payments:8080/tcp": HOLDS,
+    "ZT-MSH-009-payments:8080/tcp": HOLDS,
 }
 
 
@@ -142,7 +143,7 @@ def test_a_sound_mesh_holds_and_is_observed_once(scene):
     [
         (
             {("plain", 8080): ANSWER, ("tls", 8080): TLS_RESET, ("forged", 8080): TLS_RESET},
-            ("ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004"),
+            ("ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004", "ZT-MSH-009"),
         ),
         ({("plain", 9090): ANSWER}, ("ZT-MSH-005",)),
         ({("call", ("gateway", "default")): OK}, ("ZT-MSH-008",)),
@@ -153,6 +154,46 @@ def test_one_break_changes_its_own_checks_and_no_others(scene, answers, changed)
     scene.fleet.answers |= answers
     expected = {n: VIOLATED if n.startswith(changed) else v for n, v in WHOLE.items()}
     assert scene.verdicts() == expected
+
+
+def test_a_port_that_only_a_policy_names_is_asked(scene):
+    scene.fleet.answers["plain", 9277] = ANSWER
+    check = SweepCheck(workload="payments")
+    result = judge_other_ports(scene.engine, scene.engine.snapshot(check, []), check)
+    assert (result.verdict, 9277 in result.evidence["ports"]) == (HOLDS, False)
+    exception = {
+        "metadata": {"namespace": "web", "name": "hole", "creationTimestamp": "2026-01-02"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "payments"}},
+            "portLevelMtls": {"9277": {"mode": "DISABLE"}},
+        },
+    }
+    scene.fleet.policies["web"] = [exception]
+    again = MeshEngine(scene.fleet, scene.intent, scene.engine.live)
+    result = judge_other_ports(again, again.snapshot(check, []), check)
+    assert result.verdict is VIOLATED
+    assert "undeclared port 9277" in result.headline
+
+
+def test_policies_that_change_while_ports_are_attacked_show_nothing(scene):
+    ask = scene.fleet.ask_all
+
+    def asked(requests: Any) -> Any:
+        scene.fleet.policies.clear()
+        return ask(requests)
+
+    scene.fleet.ask_all = asked
+    check = next(iter(port_checks(scene.intent, "ZT-MSH-009")))
+    result = judge_port(scene.engine, scene.engine.snapshot(check, []), check)
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "unsettled")
+
+
+def test_several_replicas_behind_a_service_are_told(scene):
+    scene.fleet.items.append(pod_item("payments", "10.0.9.8"))
+    scene.fleet.items[-1]["metadata"] |= {"name": "payments-2", "uid": "uid-payments-2"}
+    said = "replicas: the Service chose among 2 for each of 3 calls"
+    for check in (*call_checks(scene.intent), *impostor_checks(scene.intent)):
+        assert said in scene.verdict(check).controls
 
 
 def test_a_call_that_the_mesh_denies_is_its_own_violation(scene):

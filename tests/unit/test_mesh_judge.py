@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from cryptography import x509
 
 from pytest_zerotrust.cluster.discovery import LivePod, LiveService, LiveWorkload
 from pytest_zerotrust.core.intent import Port
-from pytest_zerotrust.core.mesh import PodMesh
+from pytest_zerotrust.core.mesh import Declaration, Declared, PeerAuthentication, PodMesh
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.fleet import topology
 from pytest_zerotrust.fleet.fleet import Member
@@ -24,6 +25,7 @@ from pytest_zerotrust.mesh.forgery import KINDS as FORGED
 from pytest_zerotrust.mesh.judge import judge_port
 from pytest_zerotrust.mesh.judge_call import judge_call
 from pytest_zerotrust.mesh.judge_pods import judge_other_ports
+from pytest_zerotrust.mesh.policies import Policies
 from pytest_zerotrust.mesh.probes import MORE_PLAIN
 from tests.fakes.fleet import FakeFleet
 from tests.fakes.servers import authority
@@ -96,6 +98,9 @@ class Case:
         self.engine = MeshEngine(self.fleet, self.intent, live)
         self.pods = pods
         self.changed = ""
+        self.on_node: tuple[str, ...] = ()
+        self.policies = Policies()
+        self.policies_changed = ""
         self.failed: dict[str, str] = {}
         self.problems: dict[str, str] = {}
         self.facts = {pod.uid: facts(pod) for pod in pods}
@@ -138,9 +143,15 @@ class Case:
             failed=self.failed,
             covered=frozenset({check.id}),
             facts=self.facts,
+            on_node={"payments": self.on_node},
             roots=self.roots,
+            policies=self.policies,
+            policies_changed=self.policies_changed,
             moment=self.moment,
         )
+
+    def declared(self, pod: LivePod) -> Declaration:
+        return self.policies.declared(pod.namespace, {}, PORT.number, "istio-system")
 
     def member(self, spec: PodSpec) -> Member:
         problem = self.problems.get(spec.name, "")
@@ -530,14 +541,20 @@ def test_the_mode_of_the_port_stands_in_the_evidence(pem):
 # -- ports beside the declared ones
 
 
-def sweep(case: Case, **answers: Mapping[str, Any]) -> Result:
-    """The verdict when every other port is reset, but for those that are given by vantage."""
+def sweep(
+    case: Case, refusers: Mapping[int, Mapping[str, Any]] = MappingProxyType({}), **answers: Any
+) -> Result:
+    """The verdict when every other port is reset by the proxy, but for those that are given by
+    vantage. ``refusers`` are answers to TLS by port."""
     check = SweepCheck(workload="payments")
     for key, vantage in case.vantages.items():
         for pod in case.pods:
             for number in case.engine.other_ports("payments", case.facts[pod.uid]):
                 report = answers.get(f"{key}_{number}", answers.get(key, RESET))
                 case.reports["sweep", vantage.name, pod.ip, number] = (report,) * 3
+                refuser = refusers.get(number, DEMAND if report is RESET else None)
+                if refuser is not None:
+                    case.reports["refuser", vantage.name, pod.ip, number] = (refuser,)
     return judge_other_ports(case.engine, case.snapshot(check), check)
 
 
@@ -589,6 +606,160 @@ def test_a_port_that_gives_no_clear_answer_proves_nothing(pem, report):
 def test_the_proxys_own_redirected_ports_may_close(pem):
     closed = {"stage": "exchange", "end": "closed", "sent": 60, "data": ""}
     assert sweep(Case(pem, ONE), gateway_15006=closed).verdict is HOLDS
+
+
+@pytest.mark.parametrize(
+    "refuser",
+    [
+        {},
+        {"stage": "handshake", "end": "reset"},
+        {"stage": "handshake", "end": "alert", "alert": "WRONG_VERSION_NUMBER"},
+        # A server's own TLS, which demands a certificate or not.
+        {"stage": "handshake", "end": "unverified"},
+        {"stage": "handshake", "end": "alert", "alert": "TLSV13_ALERT_CERTIFICATE_REQUIRED"},
+        {"stage": "exchange", "end": "alert", "alert": "TLSV1_ALERT_INTERNAL_ERROR"},
+        # One that goes on, or waits for what comes next, whoever vouches for it.
+        {"stage": "exchange", "end": "data", "data": "220 hello"},
+        {"stage": "exchange", "end": "silent", "data": ""},
+        {"stage": "connect", "end": "timeout"},
+    ],
+    ids=str,
+)
+def test_a_reset_of_which_nobody_shows_who_did_it_proves_nothing(pem, refuser):
+    result = sweep(Case(pem, ONE), refusers={9090: refuser})
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "refuser-not-identified")
+    assert ":9090 " in result.headline
+
+
+@pytest.mark.parametrize(
+    "refuser",
+    [
+        DEMAND,
+        {"stage": "exchange", "end": "closed", "data": ""},
+        {"stage": "exchange", "end": "reset"},
+        {"stage": "exchange", "end": "alert", "alert": "UNEXPECTED_EOF_WHILE_READING"},
+    ],
+    ids=str,
+)
+def test_a_proxy_shows_its_certificate_and_then_ends_tls_as_well(pem, refuser):
+    # Where nobody listens behind it, it does not come to demand one.
+    assert sweep(Case(pem, ONE), refusers={9090: refuser}).verdict is HOLDS
+
+
+def test_a_refused_connect_is_no_refusal_of_a_proxy_which_takes_every_one(pem):
+    refused = {"stage": "connect", "end": "refused"}
+    result = sweep(Case(pem, ONE), gateway_9090=refused)
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "refuser-not-identified")
+
+
+def test_nobody_listens_on_the_meshs_port_for_tunnels_which_is_not_captured(pem):
+    refused = {"stage": "connect", "end": "refused"}
+    assert sweep(Case(pem, ONE), gateway_15008=refused, other_15008=refused).verdict is HOLDS
+    assert sweep(Case(pem, ONE), gateway_15008=ANSWER).verdict is VIOLATED
+
+
+@pytest.mark.parametrize("name", ["status.sidecar.istio.io/port", "prometheus.io/port"])
+def test_a_port_that_an_annotation_names_is_asked(pem, name):
+    case = Case(pem, ONE)
+    case.facts = {ONE.uid: facts(ONE, annotations={name: "7125"})}
+    assert sweep(case, gateway_7125=ANSWER).verdict is VIOLATED
+
+
+@pytest.mark.parametrize("control", ["ZT-MSH-001", "ZT-MSH-002", "ZT-MSH-004"])
+def test_a_replica_in_the_network_of_its_node_keeps_the_others_from_holding(pem, control):
+    case = Case(pem, ONE)
+    assert case.judge(control).verdict is HOLDS
+    case.on_node = ("web/on-node",)
+    result = case.judge(control)
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "replica-not-attacked")
+    assert "web/on-node" in result.headline
+    result = sweep(case)
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "replica-not-attacked")
+
+
+def test_policies_that_could_not_be_read_are_told(pem):
+    case = Case(pem, ONE)
+    case.policies = Policies(gaps={"web": "PeerAuthentications of web: 403 no"})
+    assert "PeerAuthentications of web: 403 no" in sweep(case).controls[1]
+
+
+# -- what is declared for a port, and what it does
+
+
+def strict(namespace: str = "istio-system", name: str = "default", **more: Any) -> Any:
+    return PeerAuthentication(
+        **{"namespace": namespace, "name": name, "mode": Declared.STRICT, **more}
+    )
+
+
+def test_a_strict_port_is_as_declared(pem):
+    case = Case(pem, ONE, TWO)
+    case.policies = Policies(items=(strict(),))
+    result = case.judge("ZT-MSH-009")
+    assert result.verdict is HOLDS
+    assert result.evidence["declared"] == dict.fromkeys(
+        ("one", "two"), "STRICT by istio-system/default"
+    )
+    assert "declared: STRICT by istio-system/default" in result.controls
+
+
+def test_one_that_answers_plaintext_though_strict_is_declared_is_a_finding(pem):
+    case = Case(pem, ONE)
+    case.policies = Policies(items=(strict(),))
+    for vantage in case.vantages:
+        case.see("plain", vantage, ONE, *[ANSWER] * 3)
+    result = case.judge("ZT-MSH-009")
+    assert result.verdict is VIOLATED
+    assert "PERMISSIVE, though DECLARED STRICT by istio-system/default" in result.headline
+    assert case.judge("ZT-MSH-001").evidence["declared"] == {"one": str(case.declared(ONE))}
+
+
+def test_pods_that_changed_show_no_difference_from_what_is_declared(pem):
+    case = Case(pem, ONE)
+    case.changed = "pod web/one went away during the batch"
+    result = case.judge("ZT-MSH-009")
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "pods-changed")
+
+
+def test_one_that_is_stricter_than_declared_is_a_finding_too(pem):
+    assert Case(pem, ONE).judge("ZT-MSH-009").verdict is VIOLATED
+
+
+def test_a_strict_port_of_which_nobody_shows_who_refuses_is_not_as_declared(pem):
+    case = Case(pem, ONE)
+    case.policies = Policies(items=(strict(),))
+    for vantage in case.vantages:
+        case.see("tls-verified", vantage, ONE, *[{"stage": "handshake", "end": "unverified"}] * 3)
+    result = case.judge("ZT-MSH-009")
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "mode-not-clear")
+
+
+@pytest.mark.parametrize("namespace", ["web", "istio-system"])
+def test_what_is_declared_must_be_readable_for_the_namespace_and_the_mesh(pem, namespace):
+    case = Case(pem, ONE)
+    case.policies = Policies(items=(strict(),), gaps={namespace: "403 no"})
+    result = case.judge("ZT-MSH-009")
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "not-readable")
+    assert case.judge("ZT-MSH-001").verdict is HOLDS
+
+
+def test_policies_that_change_during_the_batch_show_nothing(pem):
+    case = Case(pem, ONE)
+    case.policies = Policies(items=(strict(),))
+    case.policies_changed = case.policies.difference(Policies())
+    result = case.judge("ZT-MSH-009")
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "unsettled")
+    assert "istio-system/default" in result.headline
+
+
+def test_a_place_that_a_network_policy_keeps_away_is_passed_over(pem):
+    case = Case(pem, ONE)
+    case.policies = Policies(items=(strict(),))
+    case.masked(ONE, "other")
+    assert case.judge("ZT-MSH-009").verdict is HOLDS
+    case.masked(ONE, "gateway")
+    result = case.judge("ZT-MSH-009")
+    assert (result.verdict, result.reason) == (INCONCLUSIVE, "masked")
 
 
 def test_a_sweep_that_was_cut_off_proves_nothing(pem):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_zerotrust.mesh import rounds
-from pytest_zerotrust.mesh.rounds import ROUNDS, Probe, in_waves, until_settled
+from pytest_zerotrust.mesh.rounds import INSIST, ROUNDS, Probe, in_waves, insisting, until_settled
 
 RESET = {"stage": "handshake", "end": "reset"}
 EARLY = {"stage": "handshake", "end": "alert", "alert": "UNEXPECTED_EOF_WHILE_READING"}
@@ -73,3 +73,24 @@ def test_waves_are_one_request():
     seen = in_waves(fleet, [Probe(name="p", pod="pod", request={"port": 1})])  # type: ignore[arg-type]
     assert fleet.requests == [[{"port": 1, "wave": wave} for wave in range(ROUNDS)]]
     assert seen.reports == {"p": (DROPPED,) * ROUNDS}
+
+
+def test_only_what_is_not_enough_is_asked_again():
+    fleet = Asked(RESET, DEMAND)
+    probes = [Probe(name=name, pod="pod", request={}) for name in "ab"]
+    seen = insisting(fleet, probes, lambda report: report == DEMAND)  # type: ignore[arg-type]
+    assert [len(asked) for asked in fleet.requests] == [2, 2]
+    assert seen.reports == {"a": (DEMAND,), "b": (DEMAND,)}
+
+
+def test_what_is_never_enough_is_asked_so_often_and_no_more():
+    fleet = Asked(RESET)
+    seen = insisting(fleet, [Probe(name="p", pod="pod", request={})], lambda report: False)  # type: ignore[arg-type]
+    assert len(fleet.requests) == INSIST
+    assert seen.reports == {"p": (RESET,)}
+
+
+def test_nothing_to_ask_asks_nobody():
+    fleet = Asked(RESET)
+    assert insisting(fleet, [], lambda report: False).reports == {}  # type: ignore[arg-type]
+    assert fleet.requests == []

@@ -42,18 +42,19 @@ _MODE = "sidecar.istio.io/interceptionMode"
 class PodMesh:
     """What the specification and status of one pod say about the mesh.
 
-    ``annotations`` are all of the pod's. ``uncaptured`` are init containers that run before the
-    redirection to the proxy is set up. ``as_proxy`` are containers that may run as the proxy's
-    user or group, ``empowered`` those that may undo the redirection (capability in words), by
-    name. ``ports`` are the TCP ports that its containers and their health checks name, ``probed``
-    those that a readiness probe asks. ``redirected`` tells whether istio-init or, with the CNI
-    plug-in, istio-validation sees to it that traffic goes to the proxy. ``other_mesh`` is the name
-    of a mesh that is not supported.
+    ``labels`` and ``annotations`` are all of the pod's. ``uncaptured`` are init containers that run
+    before the redirection to the proxy is set up. ``as_proxy`` are containers that may run as the
+    proxy's user or group, ``empowered`` those that may undo the redirection (capability in words),
+    by name. ``ports`` are the TCP ports that its containers and their health checks name,
+    ``probed`` those that a readiness probe asks. ``redirected`` tells whether istio-init or, with
+    the CNI plug-in, istio-validation sees to it that traffic goes to the proxy. ``other_mesh`` is
+    the name of a mesh that is not supported.
     """
 
     name: str
     namespace: str
     uid: str
+    labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     host_network: bool = False
     proxied: bool = False
@@ -107,6 +108,17 @@ def excluded_ports(pod: PodMesh) -> frozenset[int]:
     """The ports on which the pod's annotations keep the proxy from what comes in."""
     words = _without_own_ports(pod.annotations.get(f"{_TRAFFIC}excludeInboundPorts", ""))
     return frozenset(int(word) for word in words if word.isascii() and word.isdecimal())
+
+
+_NAME_A_PORT = ("status.sidecar.istio.io/port", "prometheus.io/port")
+"""Annotations by which tools find a port that often bypasses the proxy, or is its own."""
+
+
+def annotated_ports(pod: PodMesh) -> frozenset[int]:
+    """The ports that the pod's annotations name: those kept from the proxy, and those of tools."""
+    named = {pod.annotations.get(name, "").strip() for name in _NAME_A_PORT}
+    numbers = {int(word) for word in named if word.isascii() and word.isdecimal()}
+    return excluded_ports(pod) | {number for number in numbers if 0 < number < 65536}
 
 
 def judge_enrolment(pods: Iterable[PodMesh]) -> Conclusion:

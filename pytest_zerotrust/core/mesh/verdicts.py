@@ -33,6 +33,13 @@ def judge_plaintext(evidence: PortEvidence) -> Conclusion:
     return _inconclusive(evidence, mode)
 
 
+def shown_mode(evidence: PortEvidence) -> PortMode:
+    """The mode of a port; a strict one only where the refuser is of the mesh."""
+    mode = classify(evidence)
+    unshown = mode is PortMode.STRICT and not _refuser_is_of_the_mesh(evidence)
+    return PortMode.UNKNOWN if unshown else mode
+
+
 def _open_text(evidence: PortEvidence, mode: PortMode) -> str:
     unanswered = mode is PortMode.PERMISSIVE and Plain.ANSWERED not in evidence.plains
     text = (
