@@ -80,7 +80,8 @@ def test_only_the_truth_holds(scenario, lab: Cluster, tmp_path: Path):
     scenario("hardened")
     sound = run(tmp_path / "sound")
     assert sound.verdicts[CHECK] == HOLDS, sound.output
-    assert "sa/api-gateway" in sound.results[CHECK]["evidence"]["answer"]
+    told = "is told spiffe://cluster.local/ns/production/sa/api-gateway, and no forged identity"
+    assert told in sound.results[CHECK]["headline"]
     # Where the application is told nothing, nothing shows that it would be told the truth.
     with forwarding(lab, "payment-service", "SIDECAR_INBOUND", "FORWARD_ONLY"):
         silent = run(tmp_path / "silent")
