@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
+from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable, clock
 from pytest_zerotrust.cluster.discovery import LivePod, LiveWorkload, own_pods_of
 from pytest_zerotrust.core.intent import Intent, Port
 from pytest_zerotrust.core.mesh import PodMesh
@@ -55,7 +55,8 @@ class Snapshot:
     """What one batch saw. ``reports`` are the agents' raw reports by probe, one for each round.
 
     ``facts`` are what the pods' specifications say, by uid. ``roots`` are the mesh's root
-    certificates (PEM) by namespace, and ``moment`` is when the batch ended.
+    certificates (PEM) by namespace, and ``moment`` is when the batch ended
+    by the API server's clock.
     """
 
     members: Mapping[str, Member]
@@ -210,7 +211,7 @@ class MeshEngine:
         members = self.fleet.members(specs.values())
         roots = self._roots(c.workload for c in attacks if isinstance(c, PortCheck))
         usable = [t for t in targets if members[t.vantage.name].usable]
-        probes = [*self._port_probes(usable, roots)]
+        probes = [*self._port_probes(usable, roots, clock(self.fleet.api))]
         probes += [p for p in self._call_probes(calls) if members[p.pod].usable]
         seen = until_settled(self.fleet, probes)
         swept = in_waves(self.fleet, self._sweep_probes(usable, facts))
@@ -224,7 +225,7 @@ class MeshEngine:
             covered=frozenset(check.id for check in checks),
             facts=facts,
             roots=roots,
-            moment=datetime.datetime.now(datetime.UTC),
+            moment=clock(self.fleet.api),
         )
 
     def _pods(self, key: str) -> tuple[LivePod, ...]:
@@ -265,9 +266,10 @@ class MeshEngine:
             targets += [Target(check=check, pod=pod, vantage=vantage) for vantage in here]
         return targets
 
-    def _port_probes(self, targets: Iterable[Target], roots: Mapping[str, str]) -> Iterator[Probe]:
+    def _port_probes(
+        self, targets: Iterable[Target], roots: Mapping[str, str], now: datetime.datetime
+    ) -> Iterator[Probe]:
         mesh = self.intent.mesh
-        now = datetime.datetime.now(datetime.UTC)
         forged = forge(mesh.trust_domain, now) if mesh is not None else {}
         done: set[Hashable] = set()
         for target in targets:

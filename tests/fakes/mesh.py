@@ -73,6 +73,7 @@ class MeshFleet(FakeFleet):
         self.pem = pem
         self.root = root
         self.answers: dict[tuple[str, object], Report] = {}
+        self.date = ""
         self.api: Any = SimpleNamespace(get=self._get, request=self._request)
 
     def _get(self, path: str, **query: str) -> dict[str, Any]:
@@ -89,7 +90,8 @@ class MeshFleet(FakeFleet):
     def _request(self, method: str, path: str) -> Any:
         if path.endswith("istio-ca-root-cert"):
             return SimpleNamespace(ok=True, body={"data": {"root-cert.pem": self.root}})
-        return SimpleNamespace(ok=False, status=404, message="not found", body={})
+        headers = {"Date": self.date} if path == "/version" else {}
+        return SimpleNamespace(ok=False, status=404, message="no", body={}, headers=headers)
 
     def _report(self, spec: Any, source: Any, probe: Mapping[str, Any]) -> Any:
         if probe["kind"] == "tls":
