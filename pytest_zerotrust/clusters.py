@@ -105,9 +105,7 @@ def _run(config: pytest.Config, part: _Part) -> int:
     ours = [
         f"--zt-this-context={part.context}",
         f"--zt-artifacts={part.artifacts}",
-        # What failed last is another thing in each cluster.
-        "--override-ini",
-        f"cache_dir=.pytest_cache/{part.name}",
+        *_cache(config, part),
         *_junit(config, part),
     ]
     # What follows two dashes are no options.
@@ -157,6 +155,14 @@ class _Child:
         self._told.append(number)
         if self._process is not None:
             self._process.send_signal(number)
+
+
+def _cache(config: pytest.Config, part: _Part) -> list[str]:
+    """What failed last is another thing in each cluster. Without that plugin of pytest's its
+    setting is not known, and strict_config refuses it."""
+    if not config.pluginmanager.hasplugin("cacheprovider"):
+        return []
+    return ["--override-ini", f"cache_dir=.pytest_cache/{part.name}"]
 
 
 def _junit(config: pytest.Config, part: _Part) -> list[str]:

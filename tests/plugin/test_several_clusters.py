@@ -94,6 +94,12 @@ def test_a_cluster_that_is_not_there_spoils_no_other(suite: Project):
     assert "Traceback" not in text
 
 
+def test_a_setting_of_a_plugin_that_is_switched_off_is_not_given(suite: Project):
+    suite.pytester.makeini("[pytest]\nstrict_config = true\n")
+    result = suite.verify("--zt-conformance", "-k", "canaries", *contexts("lab", "dead"))
+    assert rows(text_of(result))["lab"][-1] == "passed (0)", text_of(result)
+
+
 def test_workers_test_each_cluster_as_well(suite: Project):
     result = suite.verify("--zt-conformance", "-k", "ZT-NET", "-n2", *contexts("lab", "team/other"))
     found = rows(text_of(result))
