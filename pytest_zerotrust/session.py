@@ -324,7 +324,8 @@ class ZeroTrustSession:
         if not self._may_end_early or engines is None or self._only_tells:
             return
         self._waiting.pop(item.nodeid, None)
-        if all(engines.have_seen(check) for check in self._waiting.values()):
+        # The last ones first: they are seen last, and this is asked after each test.
+        if all(engines.have_seen(check) for check in reversed(self._waiting.values())):
             from pytest_zerotrust.early import EarlyEnd
 
             self._may_end_early = False

@@ -19,6 +19,12 @@ _SELECTION = "pod-ip"
 _COUNTS = re.compile(r"(\d+) (passed|failed|skipped)")
 
 
+# Pods vanish from the API server before their nodes have done with them.
+_IDLE = 0.25
+_LOOK = 3.0
+_PATIENCE = 120.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteRun:
     """One run: tests by outcome, wall and processor seconds, and the peak of resident memory."""
@@ -31,7 +37,11 @@ class SuiteRun:
 
 
 def measure(lab: Lab, intent: str, log: Path) -> SuiteRun:
-    """Run the shipped suite's flow tests as a user would, evidence included."""
+    """Run the shipped suite's flow tests as a user would, evidence included.
+
+    Begins when the nodes have done with the pods of whatever came before.
+    """
+    _wait_until_idle()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "zerotrust.yaml"
         file.write_text(intent)
@@ -63,3 +73,21 @@ def measure(lab: Lab, intent: str, log: Path) -> SuiteRun:
         cpu=used.ru_utime + used.ru_stime,
         megabytes=used.ru_maxrss / 1024,
     )
+
+
+def _wait_until_idle() -> None:
+    """Until the processors are idle for most of a few seconds, or patience is at its end."""
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        busy, all_ = _processors()
+        time.sleep(_LOOK)
+        busy_then, all_then = _processors()
+        if busy_then - busy < _IDLE * (all_then - all_):
+            return
+
+
+def _processors() -> tuple[int, int]:
+    """The ticks for which the processors were busy so far, and all ticks (proc(5), /proc/stat)."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    idle = ticks[3] + ticks[4]
+    return sum(ticks) - idle, sum(ticks)

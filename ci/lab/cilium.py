@@ -42,6 +42,13 @@ def prepare(lab: Lab) -> None:
             partial.rename(place)
 
 
+# By default the agent makes four endpoints at once and from then on one in two seconds, faster or
+# slower as it thinks fit, so a node with many new pods is idle while they wait.
+_PACE = {
+    "endpoint-create": "rate-limit:50/s,rate-burst:50,parallel-requests:8,auto-adjust:false",
+}
+
+
 def _library(lab: Lab, node: Node) -> Path:
     return nodes.folder(lab, node.name) / "cilium"
 
@@ -87,6 +94,7 @@ def agent(lab: Lab, node: Node, configuration: Path, chain: str) -> Component:
         "--k8s-client-qps=100",
         "--k8s-client-burst=200",
         "--identity-max-jitter=0s",
+        f"--api-rate-limit={json.dumps(_PACE)}",
         "--preallocate-bpf-maps=false",
     ]
     return Component(

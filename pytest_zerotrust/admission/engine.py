@@ -25,6 +25,9 @@ from pytest_zerotrust.fleet.run import Run
 
 Check = PairCheck | CaseCheck
 
+Tried = tuple[Answered, ...] | str
+"""The answers to a request, one for each try; a text says why there is none."""
+
 TRIES = 3
 """How often a request is sent in all whose answer is not the expected one."""
 
@@ -89,43 +92,38 @@ class AdmissionEngine:
         pairs = [part for trial in trials for part in (trial, trial.pods) if part is not None]
         goods = {trial.good.key: trial.good for trial in pairs}
         bads = {trial.bad.key: trial.bad for trial in pairs}
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            # The twins first: without them nothing that follows proves anything.
-            answers = dict(zip(goods, pool.map(self._admitted, goods.values()), strict=True))
-            answers |= zip(bads, pool.map(self._rejected, bads.values()), strict=True)
+        # The twins first: without them nothing that follows proves anything.
+        answers = {**self._ask(goods, admit=True), **self._ask(bads, admit=False)}
         return [judge_trial(trial, answers) for trial in trials]
 
-    def answers(self, request: Request) -> tuple[Answered, ...] | str:
+    def answers(self, request: Request) -> Tried:
         """The answers to a request that must be admitted, or why there are none."""
-        return self._admitted(request)
+        return self._ask({request.key: request}, admit=True)[request.key]
 
-    def _admitted(self, request: Request) -> tuple[Answered, ...] | str:
-        return self._try(request, admit=True)
-
-    def _rejected(self, request: Request) -> tuple[Answered, ...] | str:
-        return self._try(request, admit=False)
-
-    def _try(self, request: Request, *, admit: bool) -> tuple[Answered, ...] | str:
-        """All answers to a request, or why there is none.
+    def _ask(self, requests: Mapping[str, Request], *, admit: bool) -> dict[str, Tried]:
+        """All answers to each request, or why there is none.
 
         What is answered as it should be is sent once. A bad pod that was admitted is sent again: a
         webhook that fails open under load admits now and then, which is a violation with a cause of
-        its own. So is whatever was in trouble that may pass.
+        its own. So is whatever was in trouble that may pass. All that is sent again waits together.
         """
-        tries: list[Answered] = []
-        try:
-            while len(tries) < TRIES:
-                if tries:
+        tries: dict[str, Tried] = dict.fromkeys(requests, ())
+        again = list(requests)
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            for number in range(TRIES):
+                if number and again:
                     time.sleep(PAUSE)
-                tries.append(self._send(request))
-                last = tries[-1].attribution
-                through = any(t.attribution.answer is Answer.ADMITTED for t in tries)
-                if last.answer in TRANSIENT or (through and not admit):
-                    continue
-                break
+                sent = pool.map(self._send_or_why, [requests[name] for name in again])
+                for name, found in zip(again, sent, strict=True):
+                    tries[name] = _added(tries[name], found)
+                again = [name for name in again if _unsettled(tries[name], admit=admit)]
+        return tries
+
+    def _send_or_why(self, request: Request) -> Answered | str:
+        try:
+            return self._send(request)
         except ApiUnreachable as error:
             return str(error)
-        return tuple(tries)
 
     def _send(self, request: Request) -> Answered:
         response = self.api.request(
@@ -139,6 +137,20 @@ class AdmissionEngine:
         attribution = attribute(response.status, response.body, response.warnings)
         returned: Mapping[str, Any] = response.body
         return Answered(attribution=attribution, returned=returned)
+
+
+def _added(before: Tried, found: Answered | str) -> Tried:
+    if isinstance(before, str) or isinstance(found, str):
+        return found if isinstance(found, str) else before
+    return (*before, found)
+
+
+def _unsettled(tries: Tried, *, admit: bool) -> bool:
+    """Whether a request must be sent again."""
+    if isinstance(tries, str):
+        return False
+    through = any(t.attribution.answer is Answer.ADMITTED for t in tries)
+    return tries[-1].attribution.answer in TRANSIENT or (through and not admit)
 
 
 def _needs_pod(check: Check) -> bool:

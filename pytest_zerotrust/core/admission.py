@@ -96,12 +96,11 @@ _DENIED_BY_WEBHOOK = re.compile(
     r'^admission webhook "(?P<hook>[^"]+)" denied the request(?::\s*(?P<text>.*)|\s+without.*)$',
     re.DOTALL,
 )
-_POD_SECURITY = re.compile(
-    r'^[a-z]+(?:\.[a-z.-]+)? "[^"\n]*" is forbidden: violates PodSecurity "(?P<level>[^"]+)": '
-)
+# How the API server itself begins to refuse something: its resource with its group, and its name.
+_FORBIDDEN = r'^[a-z][a-z0-9]*(?:\.[a-z0-9.-]+)? "[^"\n]*" is forbidden: '
+_POD_SECURITY = re.compile(_FORBIDDEN + r'violates PodSecurity "(?P<level>[^"]+)": ')
 _VAP = re.compile(
-    r'^[a-z]+(?:\.[a-z.-]+)? "[^"\n]*" is forbidden: '
-    r"ValidatingAdmissionPolicy '(?P<policy>[^']+)'"
+    _FORBIDDEN + r"ValidatingAdmissionPolicy '(?P<policy>[^']+)'"
     r"(?: with binding '(?P<binding>[^']+)')? denied request"
 )
 # A ValidatingAdmissionPolicy that could not be evaluated denies as well if its failurePolicy is
@@ -126,7 +125,7 @@ _OTHERS: tuple[tuple[Answer, frozenset[int], re.Pattern[str]], ...] = (
         Answer.QUOTA,
         frozenset({403}),
         re.compile(
-            r" is forbidden: (exceeded quota|failed quota|status unknown for quota|"
+            _FORBIDDEN + r"(exceeded quota|failed quota|status unknown for quota|"
             r"insufficient quota)"
         ),
     ),
@@ -141,7 +140,7 @@ _OTHERS: tuple[tuple[Answer, frozenset[int], re.Pattern[str]], ...] = (
     (
         Answer.LIMIT_RANGE,
         frozenset({403}),
-        re.compile(r" is forbidden: \[?(maximum|minimum|max limit to request)", re.IGNORECASE),
+        re.compile(_FORBIDDEN + r"\[?(maximum|minimum|max limit to request)", re.IGNORECASE),
     ),
 )
 

@@ -159,7 +159,8 @@ def _container(spec: PodSpec, run: Run, image: str, ports: tuple[Port, ...]) -> 
             "tcpSocket": {"port": tcp[0].number},
             "periodSeconds": 1,
             "timeoutSeconds": 2,
-            "failureThreshold": 2,
+            # How a sealed canary is told shall change soon after its policy.
+            "failureThreshold": 1 if spec.role is Role.SEALED else 2,
         }
     return container
 

@@ -39,7 +39,11 @@ from pytest_zerotrust.network.nodeports import ReadDoors, add_ways_around, no_do
 from pytest_zerotrust.network.refusers import WatchDrops, nobody_watches
 from pytest_zerotrust.network.settle import observe_until_settled
 from pytest_zerotrust.network.snapshot import Snapshot, make_index
-from pytest_zerotrust.network.surroundings import Surroundings, look_around
+from pytest_zerotrust.network.surroundings import (
+    Surroundings,
+    look_around,
+    waiting_for_the_kubelet,
+)
 
 
 @dataclass(slots=True)
@@ -184,9 +188,12 @@ class NetworkEngine:
         after = [self.read_policies(area) for area in areas]
         declared = Declared(before[0], after[0])
         births = self._births(newborns, members)
+        looks_around = any(isinstance(check, CanaryCheck) for check in checks)
+        if looks_around:
+            time.sleep(waiting_for_the_kubelet(time.monotonic() - sealed))
         now, unseen = self._look_again(members)
         surroundings = Surroundings()
-        if any(isinstance(check, CanaryCheck) for check in checks):
+        if looks_around:
             surroundings = look_around(
                 self.fleet,
                 members,

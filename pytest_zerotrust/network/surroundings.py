@@ -20,9 +20,12 @@ from pytest_zerotrust.fleet.state import PodState
 from pytest_zerotrust.network.attempts import usable_ip
 from pytest_zerotrust.network.batch import CONNECT_TIMEOUT
 
-READY_IS_OLD = 6.0
-"""Seconds after which the kubelet's word on a pod is newer than the policy: two probes a second
-apart that each wait two seconds, as the manifest of a probe pod has them, and a second to tell."""
+READY_IS_OLD = 4.0
+"""Seconds after which the kubelet's word on a sealed canary is newer than the policy: one probe a
+second that waits two seconds, as the manifest of such a pod has it, and a second to tell."""
+
+WORTH_WAITING = 1.5
+"""Seconds for which a batch is held up for that word, at most. Others go without."""
 
 NOT_ALLOWED = "not asked, because probe.hostNetwork in the intent file does not allow such a pod"
 
@@ -88,6 +91,13 @@ def look_around(
         said.append(f"host network of {node}: {found}")
         data.setdefault("host_network", {})[node] = found
     return Surroundings(said=tuple(said), data=data)
+
+
+def waiting_for_the_kubelet(sealed_for: float) -> float:
+    """Seconds to wait until the kubelet's word on the sealed canaries is newer than the policy,
+    made ``sealed_for`` seconds ago."""
+    left = READY_IS_OLD - sealed_for
+    return left if 0 < left <= WORTH_WAITING else 0.0
 
 
 Target = tuple[PodSpec, str, tuple[int, str]]

@@ -108,6 +108,7 @@ def test_developers_who_may_edit_the_webhook_are_named_and_nobody_without_them(
     assert after.verdicts == dict.fromkeys(CHECKS.values(), HOLDS)
 
 
+@pytest.mark.deep
 def test_whoever_is_listed_may(scenario, grants: Grants, tmp_path: Path):
     scenario("hardened")
     grants.give(rule("*", "*", "*"))
@@ -181,6 +182,7 @@ TWINS: dict[str, tuple[list[Rule], str, tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.deep
 def test_each_way_to_switch_it_off_is_violated_and_named(scenario, grants: Grants, tmp_path: Path):
     scenario("hardened")
     for number, (words, (rules, namespace, where)) in enumerate(TWINS.items()):
@@ -194,6 +196,7 @@ def test_each_way_to_switch_it_off_is_violated_and_named(scenario, grants: Grant
             assert f"Group {WHO} {words}" in headline, headline
 
 
+@pytest.mark.deep
 def test_what_is_aggregated_into_a_role_is_found_in_it(
     scenario, lab: Cluster, grants: Grants, tmp_path: Path
 ):
@@ -227,6 +230,7 @@ def test_without_the_key_they_are_told_and_not_judged(scenario, grants: Grants, 
     )
 
 
+@pytest.mark.deep
 def test_labels_of_a_namespace_can_be_changed_over_its_subresources(
     scenario, lab: Cluster, grants: Grants
 ):

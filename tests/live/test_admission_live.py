@@ -253,6 +253,7 @@ POLICY_ESCAPES: dict[str, list[tuple[str, dict[str, object]]]] = {
 }
 
 
+@pytest.mark.deep
 def test_a_policy_that_can_be_told_to_look_away_is_violated_alone(
     scenario, lab: Cluster, tmp_path: Path
 ):
@@ -308,6 +309,7 @@ def grant(lab: Cluster, namespace: str) -> None:
     lab.kubectl("create", *binding, "--clusterrole=admin", f"--user={USER}", check=False)
 
 
+@pytest.mark.deep
 def test_a_rule_that_spares_one_user_is_violated_for_that_user_alone(
     scenario, lab: Cluster, tmp_path: Path
 ):
@@ -378,6 +380,7 @@ def serve(lab: Cluster, name: str, files: dict[str, str], *arguments: str) -> No
     lab.kubectl("patch", "deployment", "opa", "-n", "opa", "--type=json", "-p", json.dumps(patch))
 
 
+@pytest.mark.deep
 def test_rules_in_the_old_syntax_are_no_rules_for_opa_1(scenario, lab: Cluster, tmp_path: Path):
     intent = intent_for(tmp_path, "opa")
     broken = {"main.rego": TRUSTING, "restricted.rego": OLD_RULES.read_text("utf-8")}

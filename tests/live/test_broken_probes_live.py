@@ -66,7 +66,13 @@ def delete_first_twin_of(lab: Cluster, app: str) -> None:
     )
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one-process", "two-workers"])
+@pytest.mark.parametrize(
+    "workers",
+    [
+        pytest.param((), id="one-process"),
+        pytest.param(("-n", "2"), id="two-workers", marks=pytest.mark.deep),
+    ],
+)
 def test_a_probe_pod_killed_in_mid_run_is_inconclusive(
     scenario, lab: Cluster, tmp_path: Path, workers: tuple[str, ...]
 ):
@@ -120,8 +126,15 @@ def test_dead_canaries_make_every_denial_inconclusive(scenario, lab: Cluster, tm
     assert set(denials.values()) == {INCONCLUSIVE}, run.output
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one-process", "two-workers"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [
+        pytest.param(signal.SIGINT, (), id="Ctrl-C-one-process"),
+        pytest.param(signal.SIGINT, ("-n", "2"), id="Ctrl-C-two-workers", marks=pytest.mark.deep),
+        pytest.param(signal.SIGTERM, (), id="SIGTERM-one-process", marks=pytest.mark.deep),
+        pytest.param(signal.SIGTERM, ("-n", "2"), id="SIGTERM-two-workers"),
+    ],
+)
 def test_an_interrupted_run_leaves_nothing_and_exits_2(
     scenario, lab: Cluster, tmp_path: Path, number: signal.Signals, workers: tuple[str, ...]
 ):
@@ -133,6 +146,7 @@ def test_an_interrupted_run_leaves_nothing_and_exits_2(
     assert lab.left_behind() == []
 
 
+@pytest.mark.deep
 def test_an_image_that_cannot_be_had_is_inconclusive_with_its_cause(
     scenario, lab: Cluster, tmp_path: Path
 ):

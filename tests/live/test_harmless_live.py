@@ -121,6 +121,7 @@ def may_evict(lab: Cluster, pod: str) -> bool:
     return "Success" in said
 
 
+@pytest.mark.deep
 def test_no_disruption_budget_counts_a_twin_and_drains_go_on(
     scenario, lab: Cluster, budgets: None, tmp_path: Path
 ):

@@ -79,6 +79,7 @@ def test_a_path_that_a_rule_cuts_names_the_rule_with_or_without_one_hubble(
     assert set(others.values()) <= {HOLDS}
 
 
+@pytest.mark.deep
 def test_a_hubble_that_is_not_there_changes_no_verdict(scenario, tmp_path: Path):
     scenario("hardened")
     run = run_suite(tmp_path, "--zt-hubble=127.0.0.1:1", "-k", "NET-002-batch")

@@ -102,6 +102,16 @@ def test_a_pod_that_is_not_named_or_not_alike_does_not_stay_unnoticed(
         headline = run.results["ZT-NET-008-production"]["headline"]
         assert headline.endswith("does not name: Deployment intruder")
 
+        on_the_host = {"spec": {"template": {"spec": {"hostNetwork": True}}}}
+        lab.kubectl(
+            "-n", "production", "patch", "deployment", "intruder", "-p", json.dumps(on_the_host)
+        )
+        lab.kubectl("-n", "production", "rollout", "status", "deployment", "intruder")
+        run = run_suite(tmp_path / "host", "-k", "ZT-NET-008-production")
+        assert run.verdicts == {"ZT-NET-008-production": VIOLATED}
+        where = "in the node's network, where no policy for pods applies"
+        assert where in text_of(run, "ZT-NET-008-production")
+
         odd = second_replica(lab, "tier=debug")
         run = run_suite(tmp_path / "odd", "-k", "ZT-NET-009-batch")
         assert run.verdicts == {"ZT-NET-009-batch": VIOLATED}

@@ -127,6 +127,7 @@ def test_a_proxy_that_is_told_to_speak_plaintext_is_read_on_the_wire(
     assert "X-Zerotrust-Nonce" in captured["bytes"] or "x-zerotrust-nonce" in captured["bytes"]
 
 
+@pytest.mark.deep
 def test_a_capture_that_admission_turns_away_is_inconclusive(
     scenario, wanted: tuple[str, ...], tmp_path: Path
 ):
@@ -138,6 +139,7 @@ def test_a_capture_that_admission_turns_away_is_inconclusive(
     assert "was turned away: 403" in run.output
 
 
+@pytest.mark.deep
 def test_a_capture_without_its_capability_is_inconclusive(
     allowed, wanted: tuple[str, ...], tmp_path: Path
 ):

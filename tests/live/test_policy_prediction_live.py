@@ -15,6 +15,7 @@ pytestmark = pytest.mark.live
 CASES = 6
 
 
+@pytest.mark.deep
 def test_what_policies_imply_is_what_happens(lab: Cluster):
     seed = int(os.environ.get("ZT_SEED", time.time_ns() % 1_000_000_000))
     print(f"ZT_SEED={seed}")

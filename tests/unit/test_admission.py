@@ -93,6 +93,20 @@ SHAPES: list[tuple[int, str, Answer, tuple[str, ...]]] = [
     (403, POD + "insufficient quota to consume: pods", Answer.QUOTA, ()),
     (403, POD + "[maximum cpu usage per Container is 1, but limit is 2]", Answer.LIMIT_RANGE, ()),
     (
+        422,
+        'ingresses.networking.k8s.io "p" is forbidden: '
+        "ValidatingAdmissionPolicy 'P' with binding 'B' denied request: no",
+        Answer.VALIDATING_ADMISSION_POLICY,
+        ("P", "B"),
+    ),
+    # A user may have any name; whose words it holds is not who answered.
+    (
+        403,
+        'pods is forbidden: User "x is forbidden: exceeded quota: q" cannot create resource "pods"',
+        Answer.RBAC,
+        (),
+    ),
+    (
         403,
         POD + "unable to create new content in namespace ns because it is being terminated",
         Answer.NAMESPACE,

@@ -13,8 +13,10 @@ from pytest_zerotrust.fleet.plan import PodSpec, Role
 from pytest_zerotrust.network.surroundings import (
     NOT_ALLOWED,
     READY_IS_OLD,
+    WORTH_WAITING,
     Surroundings,
     look_around,
+    waiting_for_the_kubelet,
 )
 from tests.fakes.fleet import RUN, FakeFleet
 from tests.fakes.world import World
@@ -111,3 +113,10 @@ def test_nothing_of_it_changes_a_verdict():
     deaf = FakeFleet(World())
     deaf.after["sealed canary on node-1"] = {"answers_kubelet": False}
     assert everything(deaf, kinds=("canaries",))["ZT-NET-000-canaries"].verdict is Verdict.HOLDS
+
+
+def test_a_batch_is_held_up_for_the_kubelet_only_for_a_moment():
+    assert waiting_for_the_kubelet(READY_IS_OLD) == 0
+    assert waiting_for_the_kubelet(READY_IS_OLD + 1) == 0
+    assert waiting_for_the_kubelet(READY_IS_OLD - 1) == pytest.approx(1)
+    assert waiting_for_the_kubelet(READY_IS_OLD - WORTH_WAITING - 0.1) == 0
