@@ -18,11 +18,11 @@ from types import FrameType
 
 import pytest
 
-from pytest_zerotrust.outcome import printable
+from pytest_zerotrust.core.printable import printable
 from pytest_zerotrust.report.clusters import ClusterRun, joint_status, read_run, table
+from pytest_zerotrust.signals import untaken
 
 INTERRUPTED = int(pytest.ExitCode.INTERRUPTED)
-_FORWARDED = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,12 @@ def several_contexts(config: pytest.Config) -> tuple[str, ...]:
     if twice is not None:
         raise pytest.UsageError(
             f"zerotrust: --kube-context {twice} is given more than once. Name each context once."
+        )
+    if config.invocation_params.plugins:
+        raise pytest.UsageError(
+            "zerotrust: each of several contexts is tested by a pytest process of its own, which "
+            "the plugins given to pytest.main(plugins=...) would not reach. Name them with "
+            "-p MODULE or in a conftest.py, or give one --kube-context."
         )
     if config.getoption("zt_draft"):
         raise pytest.UsageError(
@@ -99,45 +105,64 @@ def _run(config: pytest.Config, part: _Part) -> int:
     ours = [
         f"--zt-this-context={part.context}",
         f"--zt-artifacts={part.artifacts}",
-        # What failed last is another thing in each cluster.
-        "--override-ini",
-        f"cache_dir=.pytest_cache/{part.name}",
+        *_cache(config, part),
         *_junit(config, part),
     ]
     # What follows two dashes are no options.
     end = given.index("--") if "--" in given else len(given)
     command = [sys.executable, "-m", "pytest", *given[:end], *ours, *given[end:]]
-    child: subprocess.Popen[bytes] | None = None
-    ended = False
+    return _Child(command, config.invocation_params.dir).run()
 
-    def forward(number: int, frame: FrameType | None) -> None:
-        nonlocal ended
-        ended = True
-        if child is not None:
-            child.send_signal(number)
 
-    before = {
-        number: signal.signal(number, forward)
-        for number in _FORWARDED
-        if signal.getsignal(number) is signal.SIG_DFL
-    }
-    status = INTERRUPTED
-    try:
-        while not (ended and child is None):
-            try:
-                # A child in the same group: Ctrl-C in a terminal reaches it as it reaches us.
-                child = child or subprocess.Popen(  # noqa: S603 - our own words
-                    command, cwd=config.invocation_params.dir
-                )
-                status = child.wait()
-                break
-            except KeyboardInterrupt:
-                # The child deletes what it made; a second Ctrl-C reaches it as well.
-                ended = True
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return INTERRUPTED if ended or status < 0 else status
+class _Child:
+    """The process of one cluster, in a session of its own: what a terminal, a shell or a service
+    manager sends to the group of ours reaches it once, through us, and never twice at once."""
+
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
+        self._command, self._folder = command, folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._told: list[int] = []
+
+    def run(self) -> int:
+        """Run it to its end, and return its exit status: that of an interrupt if we or it were
+        interrupted."""
+        before = {number: signal.signal(number, self._forward) for number in untaken()}
+        try:
+            status = self._status()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return INTERRUPTED if self._told or status < 0 else status
+
+    def _status(self) -> int:
+        if not self._told:
+            process = subprocess.Popen(  # noqa: S603 - our own words
+                self._command, cwd=self._folder, start_new_session=True
+            )
+            self._process = process
+            for number in self._told:
+                # It came while the process was being started.
+                process.send_signal(number)
+            while True:
+                try:
+                    return process.wait()
+                except KeyboardInterrupt:
+                    # Somebody else's handler of Ctrl-C raised it.
+                    self._forward(signal.SIGINT, None)
+        return INTERRUPTED
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        self._told.append(number)
+        if self._process is not None:
+            self._process.send_signal(number)
+
+
+def _cache(config: pytest.Config, part: _Part) -> list[str]:
+    """What failed last is another thing in each cluster. Without that plugin of pytest's its
+    setting is not known, and strict_config refuses it."""
+    if not config.pluginmanager.hasplugin("cacheprovider"):
+        return []
+    return ["--override-ini", f"cache_dir=.pytest_cache/{part.name}"]
 
 
 def _junit(config: pytest.Config, part: _Part) -> list[str]:

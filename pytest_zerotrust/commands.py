@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_zerotrust.core.printable import printable, printable_lines
 from pytest_zerotrust.errors import UsageProblem
 from pytest_zerotrust.intent.load import intent_from_text
 from pytest_zerotrust.needs import UNKNOWN
-from pytest_zerotrust.outcome import printable
 from pytest_zerotrust.session import NO_CLUSTER, ZeroTrustSession
 from pytest_zerotrust.settings import resolve
 
@@ -39,16 +39,17 @@ def run_sweep(config: pytest.Config) -> int:
     try:
         api = Api(open_connection(settings.cluster), user_agent="pytest-zerotrust/sweep")
         identity = who_am_i(api)
-        print(
+        where = (
             f"zerotrust: sweep of {identity.server}, context {identity.context} "
             f"({settings.cluster_source}), user {identity.username}"
         )
+        print(printable(where))
         ours = (*intent.baseline_namespaces, intent.probe.namespace)
         report = sweep(api, (*intent.namespaces, *settings.namespaces, *ours))
     except UsageProblem as error:
         raise pytest.UsageError(f"zerotrust: {error}") from error
     except ApiUnreachable as error:
-        raise pytest.UsageError(f"zerotrust: --zt-sweep: {error}") from error
+        raise pytest.UsageError(f"zerotrust: --zt-sweep: {printable_lines(str(error))}") from error
     _tell(report)
     return 0 if report.clean else LEFT
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_zerotrust.core.printable import printable_lines
+
 if TYPE_CHECKING:
     from pytest_zerotrust.core.verdict import Result
 
@@ -42,7 +44,11 @@ class Inconclusive(ZeroTrustError):
 
 
 class UsageProblem(ZeroTrustError):
-    """Input that the run cannot start with. The text is one paragraph for people."""
+    """Input that the run cannot start with. The text is one paragraph for people, and parts of it
+    may be a server's words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable_lines(text))
 
 
 class IntentProblem(UsageProblem):

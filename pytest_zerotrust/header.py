@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_zerotrust.cluster.access import Identity
 from pytest_zerotrust.core.intent import Intent
+from pytest_zerotrust.core.printable import printable
 from pytest_zerotrust.fleet.run import Run
 from pytest_zerotrust.network.baseline import workloads
 from pytest_zerotrust.settings import Settings
@@ -48,4 +49,5 @@ def header_lines(settings: Settings, intent: Intent, identity: Identity, run: Ru
         lines.append(
             "zerotrust: the intent names no workloads: whether yours are isolated stays unproven"
         )
-    return lines
+    # The names of a kubeconfig, and what the server says of itself and of us, may be anything.
+    return list(map(printable, lines))

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import pytest
 
 from pytest_zerotrust.core.controls import CONTROLS
+from pytest_zerotrust.core.printable import printable
 from pytest_zerotrust.core.verdict import Result, Verdict
 from pytest_zerotrust.core.waiving import waiver_of
 from pytest_zerotrust.errors import Inconclusive, UsageProblem, Violation
@@ -51,7 +52,7 @@ def _stop(result: Result) -> NoReturn:
     if result.verdict in (Verdict.VIOLATED, Verdict.WAIVED):
         raise Violation(text, result)
     if result.verdict is Verdict.NOT_APPLICABLE:
-        pytest.skip(f"zerotrust: not applicable: {result.reason}: {result.headline}")
+        pytest.skip(printable(f"zerotrust: not applicable: {result.reason}: {result.headline}"))
     raise Inconclusive(text, result)
 
 
@@ -75,13 +76,6 @@ def render(result: Result) -> str:
     if result.reproduce:
         lines.append(f"  {'reproduce':<10} {printable(result.reproduce)}")
     return "\n".join(lines)
-
-
-def printable(text: str) -> str:
-    """The text without control characters: names and banners come from strangers."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def complete_report(

@@ -29,7 +29,7 @@ from pytest_zerotrust.latecomers import HANDED
 from pytest_zerotrust.needs import UNKNOWN, Selection
 from pytest_zerotrust.report.collector import Collector
 from pytest_zerotrust.settings import DEFAULT_INTENT, Settings, resolve
-from pytest_zerotrust.signals import Unhurried, end_on_sigterm
+from pytest_zerotrust.signals import Interrupts
 from pytest_zerotrust.suite import check_of, implied_checks, waived_checks
 from pytest_zerotrust.usage import uses_zerotrust
 
@@ -73,7 +73,7 @@ class ZeroTrustSession:
         self.collector = Collector(lambda: implied_checks(self.intent))
         self._engines: Engines | None = None
         self._lock = threading.Lock()
-        self._restore_signal: Any = None
+        self._interrupts = Interrupts()
         self._started = False
         self._late = False
         self.unusable = ""
@@ -155,7 +155,7 @@ class ZeroTrustSession:
             self.run = None
             raise pytest.UsageError(f"zerotrust: {error}") from error
         if not self.is_worker:
-            self._restore_signal = end_on_sigterm()
+            self._interrupts.listen()
 
     def start_late(self) -> None:
         """Start where nothing but a collected test asked for a cluster; shows the header now.
@@ -337,7 +337,9 @@ class ZeroTrustSession:
         if self.is_worker:
             return
         # From here on an interrupt is only noted: a second Ctrl-C must not leave pods behind.
-        with Unhurried(lambda text: print(f"\nzerotrust: {text}", file=sys.stderr)):
+        with self._interrupts.unhurried(
+            lambda text: print(f"\nzerotrust: {text}", file=sys.stderr)
+        ):
             from pytest_zerotrust.ending import (
                 INCONCLUSIVE,
                 clean_up,
@@ -376,10 +378,8 @@ class ZeroTrustSession:
                 terminalreporter.write_line(BASELINE_ONLY)
 
     def close(self) -> None:
-        """Give back the signal handler."""
-        if self._restore_signal is not None:
-            self._restore_signal()
-            self._restore_signal = None
+        """Give back the signal handlers."""
+        self._interrupts.restore()
 
 
 def _intent_text(settings: Settings) -> tuple[str, str]:

@@ -291,6 +291,12 @@ def server_time(response: Response) -> datetime.datetime | None:
     return moment.astimezone(datetime.UTC)
 
 
+def clock(api: Api) -> datetime.datetime:
+    """What time it is in the cluster: certificates and expiries live by its clock, and that of this
+    machine may be wrong. The latter's, if the server does not tell. Raises ApiUnreachable."""
+    return server_time(api.request("GET", "/version")) or datetime.datetime.now(datetime.UTC)
+
+
 def _warnings(headers: urllib3.HTTPHeaderDict) -> tuple[str, ...]:
     """The texts of all Warning headers (RFC 7234: 299 - "text")."""
     texts = []

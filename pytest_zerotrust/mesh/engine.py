@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable
+from pytest_zerotrust.cluster.api import ApiFailure, ApiUnreachable, clock
 from pytest_zerotrust.cluster.discovery import LivePod, LiveWorkload, own_pods_of
 from pytest_zerotrust.core.intent import Flow, Intent, Port
 from pytest_zerotrust.core.mesh import Plain, PodMesh, Refuser, read_plain, read_refuser
@@ -196,7 +196,10 @@ class MeshEngine:
         roots = self._roots(c.workload for c in attacks if not isinstance(c, HeaderCheck))
         usable = [t for t in targets if members[t.vantage.name].usable]
         token = secrets.token_hex(8)
-        probes = [*self._port_probes(usable, roots), *self._header_probes(usable, token)]
+        probes = [
+            *self._port_probes(usable, roots, clock(self.fleet.api)),
+            *self._header_probes(usable, token),
+        ]
         probes += [p for p in self._call_probes(calls, token) if members[p.pod].usable]
         seen = until_settled(self.fleet, probes)
         swept = in_waves(self.fleet, self._sweep_probes(usable, facts))
@@ -219,7 +222,7 @@ class MeshEngine:
             policies=policies,
             policies_changed=policies.difference(self._policies(keys)) if declared else "",
             token=token,
-            moment=datetime.datetime.now(datetime.UTC),
+            moment=clock(self.fleet.api),
         )
 
     def _pods(self, key: str) -> tuple[LivePod, ...]:
@@ -281,9 +284,10 @@ class MeshEngine:
             targets += [Target(check=check, pod=pod, vantage=vantage) for vantage in here]
         return targets
 
-    def _port_probes(self, targets: Iterable[Target], roots: Mapping[str, str]) -> Iterator[Probe]:
+    def _port_probes(
+        self, targets: Iterable[Target], roots: Mapping[str, str], now: datetime.datetime
+    ) -> Iterator[Probe]:
         mesh = self.intent.mesh
-        now = datetime.datetime.now(datetime.UTC)
         forged = forge(mesh.trust_domain, now) if mesh is not None else {}
         done: set[Hashable] = set()
         for target in targets:

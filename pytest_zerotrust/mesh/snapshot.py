@@ -35,7 +35,8 @@ class Snapshot:
     workload that are in the network of their node, and so were not attacked. ``roots`` are the
     mesh's root certificates (PEM) by namespace. ``policies`` are the PeerAuthentications, and
     ``policies_changed`` says why those are not the ones of the whole batch, if so. ``token`` is
-    what forged headers and nonces of this batch are known by. ``moment`` is when the batch ended.
+    what forged headers and nonces of this batch are known by. ``moment`` is when the batch ended by
+    the API server's clock.
     """
 
     members: Mapping[str, Member]

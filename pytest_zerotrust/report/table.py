@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_zerotrust.core.maturity import LevelStatus, reached
+from pytest_zerotrust.core.printable import printable, printable_lines
 from pytest_zerotrust.core.verdict import Verdict
 from pytest_zerotrust.report.collector import Collector
 
@@ -33,7 +34,7 @@ def show(reporter: Any, collector: Collector, *, demanded: int | None) -> None:
     """Write the table to pytest's terminal reporter; ``demanded`` is the level of --zt-level."""
     reporter.section("zero trust")
     if collector.unusable:
-        reporter.write_line(f"ERROR: {collector.unusable}", red=True)
+        reporter.write_line(f"ERROR: {printable_lines(collector.unusable)}", red=True)
     elif collector.results or collector.inconclusive_tests:
         _rows(reporter, collector, demanded)
     else:
@@ -41,11 +42,11 @@ def show(reporter: Any, collector: Collector, *, demanded: int | None) -> None:
     cleanup = collector.cleanup
     if cleanup is not None and not cleanup.clean:
         for text in (*cleanup.left, *cleanup.errors):
-            reporter.write_line(f"left behind: {text}", red=True)
+            reporter.write_line(f"left behind: {printable(text)}", red=True)
         for command in cleanup.commands:
-            reporter.write_line(f"delete with: {command}")
+            reporter.write_line(f"delete with: {printable(command)}")
     for line in cleanup.kept if cleanup is not None else ():
-        reporter.write_line(line)
+        reporter.write_line(printable(line))
 
 
 def _rows(reporter: Any, collector: Collector, demanded: int | None) -> None:

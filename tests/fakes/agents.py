@@ -64,12 +64,12 @@ class Agent:
 
 
 @contextlib.contextmanager
-def running(*ports: tuple[int, str], key: str = KEY) -> Iterator[Agent]:
+def running(*ports: tuple[int, str], key: str = KEY, **environment: str) -> Iterator[Agent]:
     """Start an agent that listens on these ports, and end it."""
     pod = f"pod-{secrets.token_hex(8)}"
     process = subprocess.Popen(
         [sys.executable, "-I", "-u", "-c", agent_source(), json.dumps({"ports": ports})],
-        env={**os.environ, "ZT_KEY": key, "ZT_POD": pod},
+        env={**os.environ, "ZT_KEY": key, "ZT_POD": pod, **environment},
         stderr=subprocess.PIPE,
     )
     try:

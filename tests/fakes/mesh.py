@@ -81,6 +81,7 @@ class MeshFleet(FakeFleet):
         self.root = root
         self.answers: dict[tuple[str, object], Any] = {}
         self.policies = {"istio-system": [strict_mesh()]}
+        self.date = ""
         self.api: Any = SimpleNamespace(get=self._get, request=self._request)
 
     def _get(self, path: str, **query: str) -> dict[str, Any]:
@@ -100,7 +101,8 @@ class MeshFleet(FakeFleet):
         if path.startswith("/apis/security.istio.io/v1/"):
             items = self.policies.get(path.split("/")[5], [])
             return SimpleNamespace(ok=True, status=200, body={"items": list(items)})
-        return SimpleNamespace(ok=False, status=404, message="not found", body={})
+        headers = {"Date": self.date} if path == "/version" else {}
+        return SimpleNamespace(ok=False, status=404, message="not found", body={}, headers=headers)
 
     @staticmethod
     def told_by_proxies(spec: Any, probe: Mapping[str, Any]) -> Report:

@@ -5,15 +5,18 @@ The selection is eight checks of three controls between three workloads. Without
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults.conftest import LAB
+from tests.faults.proxy import Proxy
 from tests.live.support import (
     HOLDS,
     INCONCLUSIVE,
@@ -70,6 +73,11 @@ def run(folder: Path, config: str, *arguments: str, **environment: str) -> Suite
     return finish(start(folder, config, *arguments, **environment), folder)
 
 
+def through(proxy: Proxy, folder: Path) -> SuiteRun:
+    """Run the selection through the proxy."""
+    return run(folder, proxy.kubeconfig(folder / "proxy.yaml"), *NETWORK)
+
+
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 120
     while not condition():
@@ -110,6 +118,11 @@ def about(*words: str) -> set[str]:
     return found
 
 
+def touching(where: dict[str, tuple[str, str, str]], node: str) -> set[str]:
+    """The checks that need a pod on this node, the canaries among them."""
+    return {CANARIES, *about(*(app for app, twin in where.items() if twin[2] == node))}
+
+
 def nothing_shown(found: SuiteRun) -> None:
     exactly(found, CHECKS)
 
@@ -118,24 +131,63 @@ def green(found: SuiteRun) -> None:
     exactly(found, ())
 
 
-def process_of(name: str) -> int:
-    """The process id of a component of the lab."""
-    import sys
-
+@contextmanager
+def _lab_code() -> Iterator[None]:
+    """The lab's own modules can be imported."""
     sys.path.insert(0, str(ROOT))
     try:
-        from ci.lab import processes, settings
+        yield
     finally:
         sys.path.remove(str(ROOT))
+
+
+def process_of(name: str) -> int:
+    """The process id of a component of the lab."""
+    with _lab_code():
+        from ci.lab import processes, settings
     found = processes.find(settings.load(LAB), name, processes.table())
     assert found is not None, f"{name} does not run"
     return int(found.pid)
 
 
+def machine(name: str) -> int:
+    """The process id of the first process of a node, or of what is outside."""
+    with _lab_code():
+        from ci.lab import nodes, settings
+    return int(nodes.running(settings.load(LAB))[name].pid)
+
+
+def agents(pod: str) -> list[int]:
+    """The process ids of the agent of a probe pod."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                environment = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if f"ZT_POD={pod}\0".encode() in environment:
+                found.append(int(entry.name))
+    return found
+
+
+def memory_group(pid: int) -> Path:
+    """The folder of a process's memory control group (cgroup v1)."""
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, kinds, path = line.split(":", 2)
+        if "memory" in kinds.split(","):
+            return Path("/sys/fs/cgroup/memory", path.lstrip("/"))
+    raise AssertionError("no control group for memory")
+
+
+def out_of_memory() -> int:
+    """How many processes this machine's kernel has killed for want of memory."""
+    lines = Path("/proc/vmstat").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
 def host_link(node: str) -> str:
     """The machine's end of the link to a node."""
-    import json
-
     pid = process_of(f"kubelet-{node}")
     inside = ["nsenter", f"--target={pid}", "--net", "--", "ip", "-json", "link", "show", "eth0"]
     shown = json.loads(subprocess.run(inside, capture_output=True, text=True, check=True).stdout)
@@ -162,8 +214,6 @@ def scaled_down(lab: Cluster, namespace: str, name: str) -> Iterator[None]:
 
 
 def _selector(lab: Cluster, namespace: str, name: str) -> str:
-    import json
-
     text = lab.kubectl("get", "deployment", "-n", namespace, name, "-o", "json")
     labels = json.loads(text)["spec"]["selector"]["matchLabels"]
     return ",".join(f"{k}={v}" for k, v in labels.items())

@@ -12,22 +12,17 @@ import pytest
 from tests.faults.conftest import LAB
 from tests.faults.proxy import Proxy, Rule
 from tests.faults.support import (
-    NETWORK,
     about,
     delete_all,
     exactly,
     green,
     nothing_shown,
     process_of,
-    run,
+    through,
 )
-from tests.live.support import Cluster, SuiteRun, zt_lab
+from tests.live.support import Cluster, zt_lab
 
 pytestmark = pytest.mark.faults
-
-
-def through(proxy: Proxy, tmp_path: Path) -> SuiteRun:
-    return run(tmp_path, proxy.kubeconfig(tmp_path / "proxy.yaml"), *NETWORK)
 
 
 def test_without_a_fault_the_selection_is_green(proxy: Proxy, lab: Cluster, tmp_path: Path):

@@ -18,28 +18,25 @@ from tests.faults.support import (
     CHECKS,
     NETWORK,
     about,
+    agents,
     exactly,
     green,
     host_link,
+    machine,
+    memory_group,
+    out_of_memory,
     process_of,
     run,
     scaled_down,
+    through,
+    touching,
     twins,
 )
-from tests.live.support import INCONCLUSIVE, VIOLATED, Cluster, SuiteRun, zt_lab
+from tests.live.support import HOLDS, INCONCLUSIVE, VIOLATED, Cluster, zt_lab
 
 pytestmark = pytest.mark.faults
 
 WEBHOOK = "gatekeeper-validating-webhook-configuration"
-
-
-def through(proxy: Proxy, tmp_path: Path) -> SuiteRun:
-    return run(tmp_path, proxy.kubeconfig(tmp_path / "proxy.yaml"), *NETWORK)
-
-
-def touching(where: dict[str, tuple[str, str, str]], node: str) -> set[str]:
-    """The checks that need a pod on this node, the canaries among them."""
-    return {CANARIES, *about(*(app for app, twin in where.items() if twin[2] == node))}
 
 
 def test_a_kubelet_hangs(proxy: Proxy, lab: Cluster, tmp_path: Path):
@@ -78,6 +75,19 @@ def test_a_node_is_cut_off(proxy: Proxy, lab: Cluster, mended: None, tmp_path: P
     exactly(found, touching(where, node))
 
 
+def test_a_node_dies(proxy: Proxy, lab: Cluster, mended: None, tmp_path: Path):
+    """All of its processes at once, as if somebody pulled its plug."""
+    node = f"{LAB}-node2"
+    where: dict[str, tuple[str, str, str]] = {}
+
+    def die() -> None:
+        where.update(twins(lab))
+        os.kill(machine(node), signal.SIGKILL)
+
+    proxy.in_the_batch(die)
+    exactly(through(proxy, tmp_path), touching(where, node))
+
+
 def test_a_twin_is_evicted(proxy: Proxy, lab: Cluster, tmp_path: Path):
     def evict() -> None:
         namespace, name, _ = twins(lab)["web"]
@@ -96,21 +106,31 @@ def test_a_twin_is_evicted(proxy: Proxy, lab: Cluster, tmp_path: Path):
 
 def test_an_agent_is_killed_as_for_want_of_memory(proxy: Proxy, lab: Cluster, tmp_path: Path):
     def kill() -> None:
-        name = twins(lab)["reports"][1]
-        killed = 0
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    environment = (entry / "environ").read_bytes()
-                except OSError:
-                    continue
-                if f"ZT_POD={name}\0".encode() in environment:
-                    os.kill(int(entry.name), signal.SIGKILL)
-                    killed += 1
-        assert killed
+        found = agents(twins(lab)["reports"][1])
+        assert found
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
 
     proxy.in_the_batch(kill)
     exactly(through(proxy, tmp_path), about("reports"))
+
+
+def test_a_pod_runs_out_of_memory(proxy: Proxy, lab: Cluster, tmp_path: Path):
+    """Its limit is lowered to what it uses, so that the kernel kills in it when it is asked."""
+    before = out_of_memory()
+
+    def starve() -> None:
+        folder = memory_group(agents(twins(lab)["reports"][1])[0])
+        used = int((folder / "memory.usage_in_bytes").read_text())
+        (folder / "memory.limit_in_bytes").write_text(str(used + 65536))
+
+    proxy.in_the_batch(starve)
+    found = through(proxy, tmp_path)
+    assert out_of_memory() > before
+    lost = {check for check, verdict in found.verdicts.items() if verdict == INCONCLUSIVE}
+    # The kernel may take the agent, or the process that hands it its request.
+    assert about("reports->") <= lost <= about("reports"), found.output
+    exactly(found, lost)
 
 
 def test_a_node_is_drained_of_everything(proxy: Proxy, lab: Cluster, tmp_path: Path):
@@ -201,6 +221,71 @@ def test_our_namespace_is_deleted_under_us(proxy: Proxy, lab: Cluster, tmp_path:
 
     proxy.in_the_batch(delete)
     exactly(through(proxy, tmp_path), {CANARIES, *about("ZT-NET-001")})
+
+
+def test_a_pod_that_does_not_go_is_told_with_what_holds_it(
+    proxy: Proxy, lab: Cluster, tmp_path: Path
+):
+    """All verdicts are there, and all else goes; but what is left is never green."""
+    hold, free = (
+        json.dumps({"metadata": {"finalizers": names}}) for names in (["example.com/hold"], [])
+    )
+    held: list[str] = []
+    brief = tmp_path / "plugins"
+    brief.mkdir()
+    (brief / "zt_brief.py").write_text(
+        "import pytest_zerotrust.fleet.cleanup\npytest_zerotrust.fleet.cleanup.TIMEOUT = 8.0\n"
+    )
+
+    def keep() -> None:
+        held.extend(twins(lab)["web"][:2])
+        lab.kubectl("patch", "pod", "-n", *held, "--type=merge", "-p", hold)
+
+    proxy.in_the_batch(keep)
+    found = run(tmp_path, proxy.kubeconfig(tmp_path / "proxy.yaml"), *NETWORK,
+                PYTHONPATH=str(brief), PYTEST_PLUGINS="zt_brief")  # fmt: skip
+    try:
+        assert found.verdicts == dict.fromkeys(CHECKS, HOLDS), found.output
+        assert found.status == 6
+        namespace, name = held
+        told = f"left behind: Pod {namespace}/{name} (held by finalizer example.com/hold"
+        assert told in found.output
+        assert f"delete with: kubectl -n {namespace} delete pods" in found.output
+        assert [one for one in lab.left_behind() if one.startswith("pods ")] == [
+            f"pods {namespace}/{name}"
+        ]
+    finally:
+        lab.kubectl("patch", "pod", "-n", *held, "--type=merge", "-p", free)
+        lab.kubectl("delete", "namespace", "zerotrust-probes", "--ignore-not-found")
+
+
+LIMITS = {
+    "full quota": (
+        {"kind": "ResourceQuota", "spec": {"hard": {"pods": "1"}}},
+        "exceeded quota: tight, requested: pods=1",
+    ),
+    "limit range": (
+        {
+            "kind": "LimitRange",
+            "spec": {"limits": [{"type": "Container", "max": {"memory": "64Mi"}}]},
+        },
+        "maximum memory usage per Container is 64Mi",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_namespace_has_no_room_for_a_twin(lab: Cluster, tmp_path: Path, name: str):
+    """The run says what is to be raised."""
+    words, told = LIMITS[name]
+    body = {"apiVersion": "v1", "metadata": {"name": "tight", "namespace": "legacy"}, **words}
+    lab.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+    try:
+        found = run(tmp_path, lab.config, *NETWORK)
+    finally:
+        lab.kubectl("delete", str(words["kind"]), "tight", "-n", "legacy")
+    exactly(found, about("web"))
+    assert told in found.output
 
 
 def test_our_policy_is_deleted_under_us(proxy: Proxy, lab: Cluster, tmp_path: Path):

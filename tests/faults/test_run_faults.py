@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,21 +56,26 @@ def test_two_runs_with_the_same_id(proxy: Proxy, lab: Cluster, tmp_path: Path):
     nothing_shown(first)
 
 
-@pytest.mark.parametrize("days", [-1, 1])
-def test_the_clock_of_the_runner_is_wrong(lab: Cluster, tmp_path: Path, days: int):
-    """Expiry goes by the server's clock, so a sweep spares the run."""
-    skewed = plugin(
+def skew(tmp_path: Path, days: int, *modules: str) -> dict[str, str]:
+    """In these modules it is some days later or earlier."""
+    return plugin(
         tmp_path,
-        "import datetime\n"
-        "import pytest_zerotrust.fleet.run as r\n"
+        "import datetime, importlib\n"
         "class Skewed(datetime.datetime):\n"
         "    @classmethod\n"
         "    def now(cls, tz=None):\n"
         f"        return datetime.datetime.now(tz) + datetime.timedelta(days={days})\n"
         "class module:\n"
         "    datetime, timedelta, UTC = Skewed, datetime.timedelta, datetime.UTC\n"
-        "r.datetime = module\n",
+        f"for name in {modules!r}:\n"
+        "    importlib.import_module(name).datetime = module\n",
     )
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_the_clock_of_the_runner_is_wrong(lab: Cluster, tmp_path: Path, days: int):
+    """Expiry goes by the server's clock, so a sweep spares the run."""
+    skewed = skew(tmp_path, days, "pytest_zerotrust.fleet.run")
     found = run(tmp_path, lab.config, *NETWORK, "--zt-keep=always", **skewed)
     green(found)
     left = lab.left_behind()
@@ -76,6 +83,17 @@ def test_the_clock_of_the_runner_is_wrong(lab: Cluster, tmp_path: Path, days: in
     assert "0 removed" in run_sweep(lab)
     assert lab.left_behind() == left
     delete_all(lab)
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+def test_certificates_are_measured_by_the_clusters_clock(lab: Cluster, tmp_path: Path, days: int):
+    """Those of the proxies, and those that are forged for them."""
+    skewed = skew(tmp_path, days, "pytest_zerotrust.cluster.api", "pytest_zerotrust.mesh.engine")
+    selected = "frontend and (ZT-MSH-004 or ZT-MSH-007)"
+    found = run(tmp_path, lab.config, "-k", selected, **skewed)
+    assert len(found.verdicts) == 2, found.output
+    assert set(found.verdicts.values()) == {HOLDS}, found.output
+    assert found.status == 0
 
 
 def run_sweep(lab: Cluster) -> str:
@@ -109,6 +127,35 @@ def test_killed_and_swept(lab: Cluster, tmp_path: Path):
     assert len(lab.items("pods", "-A")) == applications - len(pods)
 
 
+def test_pods_of_a_killed_run_end_by_themselves(lab: Cluster, tmp_path: Path):
+    """The kubelet ends them when their time is up, here after twelve seconds."""
+    brief = plugin(
+        tmp_path,
+        "import pytest_zerotrust.fleet.manifests as m\nm.LIFETIME = 12\n",
+    )
+    process = start(tmp_path, lab.config, *NETWORK, **brief)
+    wait_for(running(lab), process)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 90
+    while phases := {pod["status"]["phase"] for pod in probe_pods(lab)} - {"Failed"}:
+        assert time.monotonic() < deadline, phases
+        time.sleep(1)
+    assert {pod["status"]["reason"] for pod in probe_pods(lab)} == {"DeadlineExceeded"}
+    delete_all(lab)
+
+
+def probe_pods(lab: Cluster) -> list[dict[str, Any]]:
+    return lab.items("pods", "-A", "-l", "zerotrust.dev/run")
+
+
+@pytest.mark.parametrize("words", [("-n", "4"), ("-n", "2", "--dist", "worksteal")], ids=str)
+def test_any_number_of_workers_gives_the_same_verdicts(
+    lab: Cluster, tmp_path: Path, words: tuple[str, ...]
+):
+    green(run(tmp_path, lab.config, *NETWORK, *words))
+
+
 def test_no_room_for_the_evidence(lab: Cluster, tmp_path: Path):
     """It is told, nothing half-written is left, and the run is not green without it."""
     folder = tmp_path / "full"
@@ -128,6 +175,23 @@ def test_no_room_for_the_evidence(lab: Cluster, tmp_path: Path):
     assert "Traceback" not in output
     assert done.returncode == 6, output
     assert "8 passed" in output
+
+
+def test_no_room_for_the_junit_file(lab: Cluster, tmp_path: Path):
+    """It is pytest that writes it, and pytest that fails; what the run made is deleted."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(folder)], check=True)
+    try:
+        (folder / "filler").write_bytes(b"x" * 4096)
+        done = subprocess.run(
+            suite_command(tmp_path, *NETWORK, f"--junitxml={folder}/junit.xml", config=lab.config),
+            cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
+        )  # fmt: skip
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    assert "No space left on device" in done.stdout + done.stderr
+    assert done.returncode != 0
 
 
 def test_a_worker_is_killed(proxy: Proxy, tmp_path: Path):
@@ -171,7 +235,8 @@ def test_a_fixture_fails(lab: Cluster, tmp_path: Path, words: tuple[str, ...]):
 
 
 @pytest.mark.parametrize(
-    ("number", "times"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 1)]
+    ("number", "times"),
+    [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 1), (signal.SIGHUP, 1)],
 )
 def test_a_run_is_interrupted_in_its_batch(
     proxy: Proxy, tmp_path: Path, number: signal.Signals, times: int

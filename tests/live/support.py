@@ -110,6 +110,15 @@ def read_run(status: int, output: str, folder: Path) -> SuiteRun:
     return SuiteRun(status=status, output=output, results=results)
 
 
+_WORDS = {
+    "Pod": "pods",
+    "Service": "services",
+    "NetworkPolicy": "networkpolicies",
+    "Namespace": "namespace",
+}
+"""The kinds of what a run makes."""
+
+
 class Cluster:
     """kubectl on the lab, for tests that break something."""
 
@@ -122,10 +131,14 @@ class Cluster:
             sys.path.remove(str(ROOT))
         self._kubectl = str(build.program(settings.cache_folder(), "kubernetes", "kubectl"))
 
+    def command(self, *arguments: str) -> list[str]:
+        """A command line of kubectl."""
+        return [self._kubectl, "--kubeconfig", self.config, *arguments]
+
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """Run kubectl and return what it prints."""
         done = subprocess.run(
-            [self._kubectl, "--kubeconfig", self.config, *arguments],
+            self.command(*arguments),
             input=stdin,
             capture_output=True,
             text=True,
@@ -145,12 +158,10 @@ class Cluster:
     def left_behind(self) -> list[str]:
         """Everything in the cluster that carries a run's label."""
         found = []
-        for kind in ("pods", "services", "networkpolicies"):
-            for item in self.items(kind, "-A", "-l", "zerotrust.dev/run"):
-                meta = item["metadata"]
-                found.append(f"{kind} {meta['namespace']}/{meta['name']}")
-        for item in self.items("namespaces", "-l", "zerotrust.dev/run"):
-            found.append(f"namespace {item['metadata']['name']}")
+        for item in self.items(",".join(_WORDS), "-A", "-l", "zerotrust.dev/run"):
+            meta = item["metadata"]
+            name = f"{meta['namespace']}/{meta['name']}" if "namespace" in meta else meta["name"]
+            found.append(f"{_WORDS[item['kind']]} {name}")
         return found
 
 

@@ -32,12 +32,12 @@ ALLOWED = frozenset({("gateway", "payments", 8080), ("payments", "store", 5432)}
 HASTE = """
 import pytest_zerotrust.cluster.api
 import pytest_zerotrust.fleet.cleanup
-import pytest_zerotrust.fleet.fleet
+import pytest_zerotrust.fleet.waiting
 import pytest_zerotrust.network.enforcement
 import pytest_zerotrust.network.settle
 pytest_zerotrust.cluster.api.RATE = 10_000.0
 pytest_zerotrust.fleet.cleanup._POLL = 0.05
-pytest_zerotrust.fleet.fleet.START_TIMEOUT = 1.0
+pytest_zerotrust.fleet.waiting.START_TIMEOUT = 1.0
 pytest_zerotrust.network.settle.SETTLE = 0.0
 pytest_zerotrust.network.enforcement.LEAD = 0.0
 pytest_zerotrust.network.enforcement.BEFORE = 0.0

@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -95,6 +94,12 @@ def test_a_cluster_that_is_not_there_spoils_no_other(suite: Project):
     assert "Traceback" not in text
 
 
+def test_a_setting_of_a_plugin_that_is_switched_off_is_not_given(suite: Project):
+    suite.pytester.makeini("[pytest]\nstrict_config = true\n")
+    result = suite.verify("--zt-conformance", "-k", "canaries", *contexts("lab", "dead"))
+    assert rows(text_of(result))["lab"][-1] == "passed (0)", text_of(result)
+
+
 def test_workers_test_each_cluster_as_well(suite: Project):
     result = suite.verify("--zt-conformance", "-k", "ZT-NET", "-n2", *contexts("lab", "team/other"))
     found = rows(text_of(result))
@@ -129,33 +134,120 @@ def test_evidence_of_an_earlier_run_is_not_taken_for_this_ones(suite: Project):
     assert not old.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_an_interrupt_ends_all_and_leaves_nothing(suite: Project, tmp_path: Path, number):
-    suite.api.cluster.pods_start = False  # the run waits for its pods until it is interrupted
-    suite.write("conftest.py", HASTE.replace("START_TIMEOUT = 1.0", "START_TIMEOUT = 60.0"))
-    words = [f"--kubeconfig={suite.kubeconfig}", "--zt-conformance", *contexts("lab", "team/other")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
+ENDINGS = pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
+)
+
+
+def begin(suite: Project, *words: str) -> subprocess.Popen[str]:
+    """A run of two contexts in a process group of its own."""
+    given = [f"--kubeconfig={suite.kubeconfig}", "--zt-conformance", *words]
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *given,
+         *contexts("lab", "team/other")],
         cwd=suite.path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    )  # fmt: skip
+
+
+def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while not any(path.endswith("/pods") for path in suite.made()):
+    while not condition():
         assert process.poll() is None, process.stdout and process.stdout.read()
         assert time.monotonic() < deadline
-        time.sleep(0.05)
-    if number == signal.SIGINT:
-        # A terminal sends it to the whole group.
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
+        time.sleep(0.02)
+
+
+def child_of(process: subprocess.Popen[str]) -> int:
+    listed = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    )
+    return int(listed.stdout.split()[0])
+
+
+def ended_by_it(suite: Project, process: subprocess.Popen[str]) -> None:
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 2, output
     found = rows(output)
     assert found["lab"][-1] == "interrupted (2)"
     assert found["team/other"][-1] == "not begun"
+    assert "Traceback" not in output
     assert suite.api.cluster.made_by_runs() == []
+
+
+@pytest.fixture
+def waiting(suite: Project) -> Project:
+    """A run waits for its pods until it is interrupted."""
+    suite.api.cluster.pods_start = False
+    suite.write("conftest.py", HASTE.replace("START_TIMEOUT = 1.0", "START_TIMEOUT = 60.0"))
+    return suite
+
+
+def pods_made(suite: Project) -> bool:
+    return any(path.endswith("/pods") for path in suite.made())
+
+
+@ENDINGS
+def test_an_interrupt_ends_all_and_leaves_nothing(waiting: Project, number):
+    process = begin(waiting)
+    wait_for(process, lambda: pods_made(waiting))
+    # A terminal sends it to the whole group.
+    os.killpg(process.pid, number)
+    ended_by_it(waiting, process)
+
+
+@ENDINGS
+def test_one_that_reaches_the_child_as_well_does_not_cut_its_end_short(waiting: Project, number):
+    """A service manager, or a shell whose terminal is closed, sends it to every process."""
+    process = begin(waiting)
+    wait_for(process, lambda: pods_made(waiting))
+    burst(process, number)
+    ended_by_it(waiting, process)
+
+
+@ENDINGS
+def test_nor_its_deletion(suite: Project, number):
+    suite.api.cluster.undeletable = True
+    process = begin(suite, "-k", "canaries")
+    wait_for(process, lambda: any(method == "DELETE" for method, _ in suite.api.seen))
+    burst(process, number)
+    suite.api.cluster.undeletable = False
+    ended_by_it(suite, process)
+
+
+def burst(process: subprocess.Popen[str], number: int) -> None:
+    child = child_of(process)
+    for _ in range(3):
+        os.kill(child, number)
+        process.send_signal(number)
+        time.sleep(0.05)
+
+
+def test_a_child_has_no_part_in_what_the_terminal_sends(waiting: Project):
+    process = begin(waiting)
+    wait_for(process, lambda: pods_made(waiting))
+    child = child_of(process)
+    assert os.getsid(child) == child != os.getsid(process.pid)
+    process.send_signal(signal.SIGINT)
+    ended_by_it(waiting, process)
+
+
+def test_plugins_that_a_child_would_not_get_are_refused(suite: Project):
+    suite.write(
+        "main.py",
+        "import pytest, sys\nsys.exit(pytest.main(sys.argv[1:], plugins=[object()]))\n",
+    )
+    done = subprocess.run(
+        [sys.executable, "main.py", f"--kubeconfig={suite.kubeconfig}", "--zt-conformance",
+         *contexts("lab", "team/other")],
+        cwd=suite.path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "pytest.main(plugins=...)" in done.stderr
+    assert "-p MODULE" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert suite.api.seen == []

@@ -34,9 +34,9 @@ def cases(file: Path) -> dict[str, tuple[str, tuple[tuple[str, str], ...]]]:
     return found
 
 
-def test_two_workers_run_the_same_tests_with_the_same_verdicts(suite: Project):
+def test_any_number_of_workers_runs_the_same_tests_with_the_same_verdicts(suite: Project):
     runs = {}
-    for words in (("-n", "0"), ("-n", "2"), ("-n", "2", "--dist", "worksteal")):
+    for words in (("-n", "0"), ("-n", "2"), ("-n", "4"), ("-n", "2", "--dist", "worksteal")):
         file = suite.path / f"junit{len(runs)}.xml"
         result = suite.verify("--zt-conformance", f"--junitxml={file}", *words)
         assert result.ret == 1

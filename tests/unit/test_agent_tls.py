@@ -82,6 +82,32 @@ def test_a_server_that_demands_nothing_and_waits_has_accepted(agent, files, vers
     assert report["end"] == "silent"
 
 
+RESTRICTED = """
+openssl_conf = all
+[all]
+ssl_conf = tls
+[tls]
+system_default = restricted
+[restricted]
+MinProtocol = TLSv1.2
+Ciphersuites = TLS_AES_128_GCM_SHA256
+Groups = P-256:P-384
+"""
+"""What a machine under FIPS 140 allows of TLS: no ChaCha20, no X25519."""
+
+
+def test_a_machine_that_restricts_tls_breaks_no_probe(mesh, files, tmp_path):
+    conf = tmp_path / "openssl.cnf"
+    conf.write_text(RESTRICTED)
+    with running(OPENSSL_CONF=str(conf)) as agent:
+        report = ask(agent, tls_server(files, wait_for_end, clients=mesh, version=TLS_13))
+        old = ask(agent, tls_server(files, wait_for_end, clients=mesh, version=TLS_12))
+    assert report["cipher"] == "TLS_AES_128_GCM_SHA256"
+    assert read_tls(report) is Tls.CERTIFICATE_REQUIRED
+    assert spiffe_names(report["certificate"]) == (SPIFFE,)
+    assert read_tls(old) is Tls.HANDSHAKE_REFUSED
+
+
 def test_a_server_that_greets_has_accepted(agent, files):
     report = ask(agent, tls_server(files, lambda c: c.sendall(b"220 hello\r\n")))
     assert read_tls(report) is Tls.ACCEPTED

@@ -13,8 +13,7 @@ from pytest_zerotrust.cluster.api import Api, ApiFailure
 from pytest_zerotrust.cluster.connection import ClusterOptions, open_connection
 from pytest_zerotrust.core.cleanup import CleanupReport
 from pytest_zerotrust.core.intent import Port, ProbeIntent
-from pytest_zerotrust.fleet import cleanup
-from pytest_zerotrust.fleet import fleet as fleet_module
+from pytest_zerotrust.fleet import cleanup, making, waiting
 from pytest_zerotrust.fleet.cleanup import delete_run
 from pytest_zerotrust.fleet.fleet import Fleet
 from pytest_zerotrust.fleet.plan import PodSpec, Role
@@ -29,8 +28,9 @@ OTHER = Run(id="otherrun", secret="o" * 64, owner="other", expires="2030-01-01T0
 @pytest.fixture(autouse=True)
 def haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the pretended cluster changes by itself, so nothing is waited for."""
-    monkeypatch.setattr(fleet_module, "START_TIMEOUT", 0.0)
-    monkeypatch.setattr(fleet_module, "_POLL", 0.0)
+    monkeypatch.setattr(waiting, "START_TIMEOUT", 0.0)
+    monkeypatch.setattr(waiting, "_POLL", 0.0)
+    monkeypatch.setattr(making, "_POLL", 0.0)
     monkeypatch.setattr(cleanup, "TIMEOUT", 0.5)
     monkeypatch.setattr(cleanup, "_POLL", 0.0)
 
@@ -325,7 +325,7 @@ def test_a_namespace_that_is_being_deleted_is_waited_for_and_made_anew(api, serv
 
 
 def test_a_namespace_that_does_not_go_is_named_with_what_holds_it(api, server, monkeypatch):
-    monkeypatch.setattr(fleet_module, "GOING_TIMEOUT", 0.2)
+    monkeypatch.setattr(making, "GOING_TIMEOUT", 0.2)
     server.cluster.namespaces["probes"] = {
         "metadata": {"name": "probes", "deletionTimestamp": "2026-01-01T00:00:00Z"},
         "status": {

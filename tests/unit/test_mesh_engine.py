@@ -346,3 +346,14 @@ def test_a_workload_that_the_intent_does_not_name_is_looked_up(pem):
     gone = Workload(key="web/app=gone", namespace="web", labels={"app": "gone"})
     with pytest.raises(IntentProblem, match="app=gone"):
         about_port(scene.engine, gone, PORT, "ZT-MSH-001")
+
+
+def test_certificates_are_judged_by_the_clusters_clock(pem):
+    """This machine's clock may be wrong by days: neither the proxies' certificates nor those that
+    are forged for them may be measured by it."""
+    scene = Scene(pem)
+    scene.fleet.date = "Tue, 05 Mar 2041 10:00:00 GMT"
+    (check,) = (c for c in scene.checks() if c.control == "ZT-MSH-007")
+    result = scene.verdict(check)
+    assert result.verdict is VIOLATED
+    assert "EXPIRED" in result.headline.upper()
