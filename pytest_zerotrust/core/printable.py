@@ -8,6 +8,8 @@ _INSTEAD = "\N{REPLACEMENT CHARACTER}"
 def printable(text: str) -> str:
     """The text in one line, without control characters: no terminal obeys it, and no line of it
     can pass for one of ours."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else _INSTEAD for c in text)
 
 
