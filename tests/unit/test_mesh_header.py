@@ -35,6 +35,8 @@ def told(body: str, status: str = "200 OK") -> Told:
         ("1-nonce", Told.NOBODY),
         # Another one that begins like it.
         (f"1-nonce URI={GENUINE}-gateway", Told.NOBODY),
+        # The server's own, which may be the same.
+        (f"1-nonce By={GENUINE};Hash=1", Told.NOBODY),
         (f"URI={GENUINE}", Told.NOT_SHOWN),
         (f"1-nonce URI={FORGED},By=x;URI={GENUINE}", Told.FORGED),
         (FORGED.replace("/", "\\/"), Told.FORGED),

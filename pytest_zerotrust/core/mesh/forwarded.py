@@ -43,8 +43,9 @@ def told_by(raw: Mapping[str, Any], *, nonce: str, forged: str, genuine: str) ->
         return Told.NOT_ANSWERED
     if nonce not in data:
         return Told.NOT_SHOWN
-    # Not one that only begins like it.
-    whole = re.search(rf"{re.escape(genuine)}(?![\w.-])", data)
+    # As the caller's (URI), since the server's own (By) may be the same; and not one that only
+    # begins like it.
+    whole = re.search(rf"URI={re.escape(genuine)}(?![\w.-])", data)
     return Told.GENUINE if whole else Told.NOBODY
 
 
