@@ -91,6 +91,7 @@ def test_a_probe_pod_killed_in_mid_run_is_inconclusive(
     assert "no level holds" in run.output
 
 
+@pytest.mark.deep
 def test_a_killed_agent_is_inconclusive(scenario, lab: Cluster, tmp_path: Path):
     scenario("hardened")
     process = start(tmp_path, "--zt-level", "1")

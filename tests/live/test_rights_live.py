@@ -65,6 +65,7 @@ def test_a_run_with_exactly_the_shipped_rights_passes(
     assert differences(holding(run.verdicts), run.verdicts) == []
 
 
+@pytest.mark.deep
 def test_each_missing_right_is_named_before_anything_is_created(
     lab: Cluster, account: Path, tmp_path: Path
 ):

@@ -28,6 +28,7 @@ def kernel_has_sctp() -> bool:
     return False
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(kernel_has_sctp(), reason="this kernel has SCTP")
 def test_without_sctp_in_the_kernel_nothing_passes(scenario, tmp_path: Path):
     scenario("hardened")
