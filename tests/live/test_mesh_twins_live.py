@@ -67,6 +67,7 @@ def test_one_port_left_permissive_is_the_one_that_is_violated(
     assert "production/database:5432/tcp: plaintext was TAKEN by its proxy" in output
 
 
+@pytest.mark.deep
 def test_a_caller_that_speaks_plaintext_is_refused_inside_the_mesh(
     scenario, lab: Cluster, tmp_path: Path
 ):
@@ -120,6 +121,7 @@ def test_an_authorization_policy_that_denies_an_allowed_caller_is_named(
     assert "denied by the mesh's authorization" in output
 
 
+@pytest.mark.deep
 def test_an_application_that_is_down_behind_a_permissive_proxy_never_holds(
     scenario, lab: Cluster, tmp_path: Path
 ):

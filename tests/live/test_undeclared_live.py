@@ -98,6 +98,7 @@ def stray(lab: Cluster) -> Iterator[None]:
         lab.kubectl("delete", "namespace", "zt-stray", "--wait=true")
 
 
+@pytest.mark.deep
 def test_what_nobody_declared_earns_no_verdict(scenario, lab: Cluster, stray: None, tmp_path: Path):
     intent = tmp_path / "stray.yaml"
     intent.write_text(INTENT)
