@@ -235,15 +235,15 @@ def enforcement(node: str, mode: str) -> None:
 
 def test_a_node_that_enforces_nothing_is_named(scenario, lab: Cluster, tmp_path: Path):
     scenario("hardened")
-    enforcement("zt-node2", "never")
+    enforcement(f"{LAB}-node2", "never")
     try:
         run = run_suite(tmp_path, *NETWORK, "-k", "NET-000 or NET-001 or NET-002 or NET-003")
     finally:
-        enforcement("zt-node2", "default")
+        enforcement(f"{LAB}-node2", "default")
     assert run.status == 1, run.output
     canaries = run.results["ZT-NET-000-canaries"]
     assert canaries["verdict"] == VIOLATED
-    assert "zt-node1 -> zt-node2, zt-node2 -> zt-node2" in canaries["headline"]
+    assert f"{LAB}-node1 -> {LAB}-node2, {LAB}-node2 -> {LAB}-node2" in canaries["headline"]
     assert set(run.of("ZT-NET-003").values()) == {HOLDS}
     denials = run.of(*DENY_NETWORK)
     # Both ends would have to be on that node for a denied flow to get through.
