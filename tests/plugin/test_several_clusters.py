@@ -21,6 +21,14 @@ from tests.fakes.world import World
 from tests.plugin.conftest import ALLOWED, HASTE, NETWORK, Project, text_of
 
 
+@pytest.fixture(autouse=True)
+def hang_up_is_not_ignored() -> Iterator[None]:
+    """Where all this was started by nohup, the processes of the tests would inherit that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def other() -> Iterator[FakeApi]:
     """A second cluster, which enforces nothing."""

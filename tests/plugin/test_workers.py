@@ -49,7 +49,7 @@ def test_any_number_of_workers_runs_the_same_tests_with_the_same_verdicts(suite:
     assert outcomes.count("failure") == 3
     skipped = outcomes.count("skipped")
     assert outcomes.count("passed") == len(outcomes) - 3 - skipped
-    assert skipped == 17
+    assert skipped == 19
 
 
 def test_only_one_process_deletes_and_only_after_the_last_test(suite: Project):
