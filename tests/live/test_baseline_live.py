@@ -85,6 +85,7 @@ def unenforced() -> Iterator[Cluster]:
         zt_lab("down", "--name", NAME)
 
 
+@pytest.mark.deep
 def test_a_network_that_enforces_nothing_is_violated(unenforced: Cluster, tmp_path: Path):
     run = run_without_a_file(tmp_path, unenforced.config)
     assert run.status == 1, run.output

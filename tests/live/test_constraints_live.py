@@ -31,6 +31,7 @@ OF_CONFIG = {
 }
 
 
+@pytest.mark.deep
 def test_a_constraint_that_can_be_told_to_look_away_is_violated_alone(
     scenario, lab: Cluster, tmp_path: Path
 ):

@@ -41,6 +41,7 @@ def expect_only(changed: dict[str, str], folder: Path) -> str:
     return run.output
 
 
+@pytest.mark.deep
 def test_one_port_left_permissive_is_the_one_that_is_violated(
     scenario, lab: Cluster, tmp_path: Path
 ):
